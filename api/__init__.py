@@ -1,0 +1,1 @@
+"""The HTTP service: binds route tables to Quart, and knows nothing of stored bytes."""

@@ -1,0 +1,117 @@
+"""From a `dagdvid.routes.Reply` to a Quart response: headers, HEAD, and bodies in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+
+from quart import Response
+
+from dagdvid.errors import DagdvidError
+from dagdvid.routes import Cache, Reply
+
+from .pool import Pool
+
+__all__ = ["abandon", "primed", "response"]
+
+log = logging.getLogger("dagdvid.api")
+
+PIECE = 1 << 20
+"""Bytes of a body that are handed to the connection at once."""
+
+CACHE_CONTROL = {
+    Cache.LIVE: "no-store",
+    Cache.CONTENT: "no-cache",
+    Cache.IMMUTABLE: "public, max-age=31536000, immutable",
+}
+
+
+class _Primed(Iterator[bytes]):
+    """An iterator whose first item has been taken already."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+
+    def __next__(self) -> bytes:
+        first, self._first = self._first, None
+        return next(self._rest) if first is None else first
+
+    def close(self) -> None:
+        _close(self._rest)
+
+
+def primed(reply: Reply) -> Reply:
+    """The same reply with the first piece of a streamed body fetched, so that an error there still makes a status."""
+    if isinstance(reply.body, bytes):
+        return reply
+    try:
+        first = next(reply.body, b"")
+    except BaseException:
+        _close(reply.body)
+        raise
+    return replace(reply, body=_Primed(first, reply.body))
+
+
+def abandon(reply: Reply) -> None:
+    """Close what nobody will read."""
+    if not isinstance(reply.body, bytes):
+        _close(reply.body)
+
+
+async def response(reply: Reply, cache: Cache, *, head: bool, path: str, pool: Pool) -> Response:
+    """The Quart response; for HEAD with the headers of a GET and no body."""
+    body: bytes | AsyncIterator[bytes]
+    length = len(reply.body) if isinstance(reply.body, bytes) else None
+    if head:
+        body = b""
+        if not isinstance(reply.body, bytes):
+            await pool.discard(reply.body)
+    elif not isinstance(reply.body, bytes):
+        body = _streamed(reply.body, path, pool)
+    else:
+        body = reply.body if len(reply.body) <= PIECE else _pieces(reply.body)
+    result = Response(body, reply.status, dict(reply.headers))
+    result.timeout = None
+    del result.headers["Content-Type"]
+    if reply.content_type:
+        text = reply.content_type == "text/plain"
+        result.headers["Content-Type"] = "text/plain; charset=utf-8" if text else reply.content_type
+    del result.headers["Content-Length"]
+    if length is not None:
+        result.headers["Content-Length"] = str(length)
+    result.headers.setdefault("Cache-Control", CACHE_CONTROL[cache] if reply.status < 400 else "no-store")
+    return result
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
+
+
+async def _streamed(body: Iterator[bytes], path: str, pool: Pool) -> AsyncIterator[bytes]:
+    try:
+        async with aclosing(pool.iterate(body)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except DagdvidError as error:
+        log.error("answer to %r broken off: %s", path, error)
+        raise _broken_off() from None
+    except Exception:
+        log.exception("answer to %r broken off", path)
+        raise _broken_off() from None
+
+
+def _broken_off() -> BaseException:
+    # The status is out already. What remains is to end the connection before the end of the body, so that the client
+    # knows; a cancelled handler does just that, without a second report in the server's log.
+    return asyncio.CancelledError()
+
+
+def _close(iterator: Iterator[bytes]) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()

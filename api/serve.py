@@ -1,0 +1,148 @@
+"""Runs the HTTP service on a socket, under Hypercorn, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import hypercorn.asyncio
+from hypercorn.config import Config as HypercornConfig
+
+from dagdvid.config import Config
+from dagdvid.errors import UnavailableError
+
+from .access import AccessLogger
+from .bind import create_app
+
+if TYPE_CHECKING:
+    from dagdvid.server import Server
+
+__all__ = ["GRACE", "announce", "listen", "run", "serve", "serve_until", "set_up_logging"]
+
+GRACE = 30.0
+"""Seconds that running requests have to finish once the server is told to stop."""
+
+BACKLOG = 1024
+MAX_HEAD = 1 << 20
+"""Bytes of a request's first line and headers; clients put long lists of blocks into the query."""
+
+
+def serve(config: Config) -> None:
+    """Serve a data directory until SIGINT or SIGTERM, with as many processes as configured.
+
+    Raises:
+        UnavailableError: the address is taken, or (InUse) the data directory is.
+        DagdvidError: the data directory cannot be opened.
+    """
+    set_up_logging(config)
+    with listen(config) as sock:
+        if config.workers > 1:
+            from .workers import supervise  # noqa: PLC0415 - single processes need none of it
+
+            supervise(config, sock)
+            return
+        from dagdvid.server import Server  # noqa: PLC0415 - a taken address is told before the heavy imports
+
+        with closing(Server.open(config)) as server:
+            announce(config, sock)
+            run(server, sock)
+
+
+def listen(config: Config) -> socket.socket:
+    """A listening socket; port 0 becomes a free one.
+
+    Raises:
+        UnavailableError: the address is taken, or not of this machine.
+    """
+    try:
+        if not config.host:
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(
+                    ("", config.port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+                )
+            return socket.create_server(("", config.port), backlog=BACKLOG)
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        return socket.create_server((address[0], address[1]), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{config.host or '*'}:{config.port}"
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise UnavailableError(
+            f"cannot listen on {where}: {reason}; choose another with --http HOST:PORT (port 0 finds a free one)"
+        ) from None
+
+
+def announce(config: Config, sock: socket.socket) -> None:
+    """Say on standard output, in one line, what is served where."""
+    host, port = sock.getsockname()[:2]
+    if sock.family == socket.AF_INET6:
+        host = f"[{host}]"
+    sys.stdout.write(f"dagdvid serving {config.data} on http://{host}:{port}\n")
+    sys.stdout.flush()
+
+
+def set_up_logging(config: Config) -> None:
+    """Log to standard error; requests only where the configuration says so."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("dagdvid.access").setLevel(logging.INFO if config.access_log else logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def run(
+    server: Server,
+    sock: socket.socket,
+    signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve on a socket until one of the signals; a second one ends the process at once."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stopped() -> None:
+            stop.set()
+            for name in signals:
+                loop.remove_signal_handler(name)
+                signal.signal(name, signal.SIG_DFL)
+
+        for name in signals:
+            loop.add_signal_handler(name, stopped)
+        ready()
+        await serve_until(stop, server, sock)
+
+    asyncio.run(main())
+
+
+async def serve_until(stop: asyncio.Event, server: Server, sock: socket.socket) -> None:
+    """Serve on a socket until an event; then finish what runs, for GRACE seconds at most. It takes the socket over."""
+    settings = HypercornConfig()
+    settings.bind = [f"fd://{sock.detach()}"]
+    settings.backlog = BACKLOG
+    settings.errorlog = logging.getLogger("dagdvid.hypercorn")
+    settings.graceful_timeout = GRACE
+    settings.h11_max_incomplete_size = MAX_HEAD
+    settings.include_server_header = False
+    settings.keep_alive_max_requests = sys.maxsize
+    settings.keep_alive_timeout = 75.0
+    settings.logger_class = AccessLogger
+    service = asyncio.ensure_future(
+        hypercorn.asyncio.serve(create_app(server), settings, shutdown_trigger=stop.wait, mode="asgi")
+    )
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([service, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    # From Python 3.12 on, Hypercorn waits without end for clients that do not read.
+    done, _ = await asyncio.wait([service], timeout=GRACE + 5)
+    if done:
+        await service
+    else:
+        service.cancel()
+        await asyncio.wait([service])

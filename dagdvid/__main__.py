@@ -1,0 +1,6 @@
+"""`python -m dagdvid`: the command line."""
+
+from dagdvid.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""`dagdvid serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dagdvid.config import DEFAULT_DATA, DEFAULT_HTTP, load
+
+__all__ = ["serve"]
+
+
+@click.command
+@click.argument("config", required=False, type=click.Path(path_type=Path, dir_okay=False), metavar="[CONFIG.toml]")
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"The data directory, made if it is not there; else the file's, else {DEFAULT_DATA}.",
+)
+@click.option("--http", metavar="HOST:PORT", help=f"Where to listen; else the file's, else {DEFAULT_HTTP}.")
+@click.option("--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--readonly", is_flag=True, help="Take no writes.")
+@click.option("--quiet", is_flag=True, help="Do not log every request.")
+def serve(
+    *, config: Path | None, data: Path | None, http: str | None, workers: int, readonly: bool, quiet: bool
+) -> None:
+    """Serve a data directory until interrupted.
+
+    CONFIG.toml is DVID's configuration file, as far as it is served yet. The environment variable DVID_ADMIN_TOKEN
+    is the admin token.
+    """
+    settings = load(config, data=data, http=http, workers=workers, readonly=readonly, access_log=not quiet)
+    from dagdvid.api import serve as service  # noqa: PLC0415 - heavy
+
+    service.serve(settings)

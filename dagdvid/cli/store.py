@@ -1,0 +1,60 @@
+"""The store itself: `fsck`, `stats`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .output import print_json, progress, size
+from .target import Target, as_json, show_progress, target_options
+
+__all__ = ["fsck", "stats"]
+
+
+@click.command
+@show_progress
+@target_options
+@as_json
+def fsck(target: Target, always: bool, as_json: bool) -> None:
+    """Read every object of every version again, and check it against its hash. The exit status is 1 if one is bad."""
+    with target.open() as api, progress(always) as show:
+        report: dict[str, Any] = api.follow("/api/store/fsck", {}, show)
+    if as_json:
+        print_json(report)
+    else:
+        for found in report["problems"]:
+            click.echo(", ".join(f"{name}: {value}" for name, value in found.items()))
+        verdict = "all is well" if report["ok"] else f"{len(report['problems'])} problems, above"
+        checked = f"{report['versions']:,} versions, {report['objects']:,} objects, {size(report['bytes'])}"
+        click.echo(f"{verdict}: checked {checked}")
+    if not report["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+@click.command
+@target_options
+@as_json
+def stats(target: Target, as_json: bool) -> None:
+    """Show what the store holds and what it takes on the disk."""
+    with target.open() as api:
+        found: dict[str, Any] = api.get("/api/store/stats")
+    if as_json:
+        print_json(found)
+        return
+    for name, value in _flat(found):
+        click.echo(f"{name:32}  {value:,}" if isinstance(value, int) else f"{name:32}  {value}")
+
+
+def _flat(value: dict[str, Any], above: str = "") -> list[tuple[str, object]]:
+    """The leaves of nested objects with their names joined."""
+    leaves: list[tuple[str, object]] = []
+    for name, item in value.items():
+        full = f"{above}{name}"
+        if isinstance(item, dict):
+            leaves += _flat(item, f"{full}.")
+        elif isinstance(item, list):
+            leaves += _flat({str(i): each for i, each in enumerate(item)}, f"{full}.")
+        else:
+            leaves.append((full, item))
+    return leaves

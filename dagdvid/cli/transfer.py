@@ -1,0 +1,107 @@
+"""Between servers: `push`, `pull`, `clone`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from dagdvid.errors import BadRequest
+
+from .client import Api
+from .output import print_json, progress, short, size
+from .target import Target, as_json, repo_option, show_progress, target_options, the_repo
+
+__all__ = ["clone", "pull", "push", "remote_name"]
+
+
+@click.command
+@click.argument("remote")
+@repo_option
+@show_progress
+@target_options
+@as_json
+def push(target: Target, remote: str, repo: str | None, always: bool, as_json: bool) -> None:
+    """Send the committed versions of a repo that REMOTE lacks to it.
+
+    REMOTE is the name of a remote of the repo, or a URL, which is kept under the name "origin" or that of its host.
+    """
+    _transfer("push", target, remote, repo, always=always, as_json=as_json)
+
+
+@click.command
+@click.argument("remote")
+@repo_option
+@show_progress
+@target_options
+@as_json
+def pull(target: Target, remote: str, repo: str | None, always: bool, as_json: bool) -> None:
+    """Get the committed versions of a repo that are missing here from REMOTE, as for push."""
+    _transfer("pull", target, remote, repo, always=always, as_json=as_json)
+
+
+@click.command
+@click.argument("url", metavar="URL[/UUID]")
+@show_progress
+@target_options
+@as_json
+def clone(target: Target, url: str, always: bool, as_json: bool) -> None:
+    """Get a whole repo from the server at URL; UUID says which if it has several.
+
+    The data directory is made if it is not there.
+    """
+    if "://" not in url:
+        raise click.UsageError(f"not the URL of a server: {url!r}; write http://HOST:PORT")
+    with target.open(create=True) as api, progress(always) as show:
+        result = api.follow("/api/repos/clone", {"url": url}, show)
+    _tell("cloned", url, result, as_json)
+
+
+def _transfer(verb: str, target: Target, remote: str, spec: str | None, *, always: bool, as_json: bool) -> None:
+    with target.open() as api, progress(always) as show:
+        root = the_repo(api, spec)["Root"]
+        name = remote_name(api, root, remote) if "://" in remote else _known(api, root, remote)
+        result = api.follow(f"/api/repo/{root}/{verb}", {"remote": name}, show)
+    _tell("pushed to" if verb == "push" else "pulled from", name, result, as_json)
+
+
+def _remotes(api: Api, root: str) -> dict[str, str]:
+    """The remotes of a repo, name -> URL."""
+    return {remote["name"]: remote["url"] for remote in api.get(f"/api/repo/{root}/remotes")}
+
+
+def _known(api: Api, root: str, name: str) -> str:
+    remotes = _remotes(api, root)
+    if name not in remotes:
+        known = ", ".join(sorted(remotes)) or "none"
+        raise BadRequest(f"there is no remote {name!r} (known: {known}); give its URL, as http://HOST:PORT")
+    return name
+
+
+def remote_name(api: Api, root: str, url: str) -> str:
+    """The name of the remote with a URL; it is made if it is new."""
+    url = url.rstrip("/")
+    remotes = _remotes(api, root)
+    for name, known in remotes.items():
+        if known.rstrip("/") == url:
+            return name
+    where = urlsplit(url)
+    base = f"{where.hostname or 'remote'}-{where.port}" if where.port else where.hostname or "remote"
+    names = ["origin", base.replace(":", "-"), *(f"{base}-{i}" for i in range(2, len(remotes) + 3))]
+    name = next(name for name in names if name not in remotes)
+    api.post(f"/api/repo/{root}/remotes", {"name": name, "url": url})
+    return name
+
+
+def _tell(what: str, where: str, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    if not result["versions"]:
+        click.echo(f"{what} {where}: nothing was missing")
+        return
+    click.echo(
+        f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, "
+        f"{result['objects']:,} objects, {size(result['bytes'])}, {result['round_trips']} round trips, {result['seconds']:.2f} s"
+    )

@@ -1,0 +1,129 @@
+"""Repos and versions: `repos`, `log`, `commit`, `branch`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .client import Api
+from .output import branch_name, moment, print_json, short, table
+from .target import Target, as_json, repo_option, target_options, the_repo
+
+__all__ = ["branch", "commit", "log", "repos"]
+
+
+@click.command
+@target_options
+@as_json
+def repos(target: Target, as_json: bool) -> None:
+    """List the repos."""
+    with target.open() as api:
+        found: dict[str, dict[str, Any]] = api.get("/api/repos/info")
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("no repos")
+    else:
+        rows = [
+            (short(root), repo["Alias"], len(repo["DAG"]["Nodes"]), _instances(repo), moment(repo["Updated"]))
+            for root, repo in sorted(found.items(), key=lambda item: item[1]["Created"])
+        ]
+        table(("repo", "alias", "versions", "data instances", "updated"), rows)
+
+
+def _instances(repo: dict[str, Any]) -> str:
+    items = sorted(repo["DataInstances"].items())
+    return ", ".join(f"{name} ({data['Base']['TypeName']})" for name, data in items) or "-"
+
+
+@click.command
+@repo_option
+@target_options
+@as_json
+def log(target: Target, repo: str | None, as_json: bool) -> None:
+    """Show the versions of a repo, newest first."""
+    with target.open() as api:
+        nodes = _nodes(the_repo(api, repo))
+    if as_json:
+        print_json(nodes)
+        return
+    rows = [
+        (
+            short(node["UUID"]),
+            branch_name(node["Branch"]),
+            "committed" if node["Locked"] else "open",
+            short(node.get("Hash", "")) or "-",
+            moment(node["Created"]),
+            " ".join(node["Note"].split()),
+        )
+        for node in nodes
+    ]
+    table(("version", "branch", "state", "hash", "created", "note"), rows)
+
+
+def _nodes(repo: dict[str, Any]) -> list[dict[str, Any]]:
+    """The versions of a repo, newest first."""
+    nodes: list[dict[str, Any]] = list(repo["DAG"]["Nodes"].values())
+    return sorted(nodes, key=lambda node: (node["Created"], node["VersionID"]), reverse=True)
+
+
+@click.command
+@click.argument("uuid")
+@click.option("-m", "--message", metavar="NOTE", required=True, help="What the version is about.")
+@target_options
+@as_json
+def commit(target: Target, uuid: str, message: str, as_json: bool) -> None:
+    """Commit the version UUID: it takes no more changes and gets its hash."""
+    with target.open() as api:
+        committed = api.post(f"/api/node/{uuid}/commit", {"note": message, "log": []})["committed"]
+        digest = api.get(f"/api/node/{committed}/hash")["hash"]
+    if as_json:
+        print_json({"committed": committed, "hash": digest})
+    else:
+        click.echo(f"committed {committed}\nhash      {digest}")
+
+
+@click.command
+@click.argument("name", required=False)
+@click.option("--at", metavar="UUID", help="The committed version to branch from; else the leaf of master.")
+@click.option("-m", "--message", metavar="NOTE", default="", help="What the new version is about.")
+@repo_option
+@target_options
+@as_json
+def branch(target: Target, *, name: str | None, at: str | None, message: str, repo: str | None, as_json: bool) -> None:
+    """List the branches of a repo; with NAME, make one."""
+    with target.open() as api:
+        if name is None:
+            if at is not None or message:
+                raise click.UsageError("--at and -m go with the NAME of a new branch")
+            _list_branches(the_repo(api, repo), as_json)
+            return
+        child = _new_branch(api, name, at or f"{the_repo(api, repo)['Root']}:master", message)
+    if as_json:
+        print_json({"branch": name, "child": child})
+    else:
+        click.echo(f"branch {name} begins with the open version {child}")
+
+
+def _new_branch(api: Api, name: str, at: str, message: str) -> str:
+    made: dict[str, str] = api.post(f"/api/node/{at}/branch", {"branch": name, "note": message})
+    return made["child"]
+
+
+def _list_branches(repo: dict[str, Any], as_json: bool) -> None:
+    nodes = _nodes(repo)
+    leaves = [
+        {"branch": node["Branch"], "leaf": node["UUID"], "locked": node["Locked"], "versions": counted}
+        for node in nodes
+        if (counted := sum(other["Branch"] == node["Branch"] for other in nodes))
+        and not any(child["VersionID"] in node["Children"] and child["Branch"] == node["Branch"] for child in nodes)
+    ]
+    if as_json:
+        print_json(leaves)
+        return
+    rows = [
+        (branch_name(leaf["branch"]), short(leaf["leaf"]), "committed" if leaf["locked"] else "open", leaf["versions"])
+        for leaf in sorted(leaves, key=lambda leaf: leaf["branch"])
+    ]
+    table(("branch", "last version", "state", "versions"), rows)

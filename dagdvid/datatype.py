@@ -1,0 +1,150 @@
+"""The door for datatypes: what a plug-in provides, and all that it ever sees of the store.
+
+A datatype is an object with the attributes of `Datatype`, found through the entry point group `dagdvid.datatypes`. Its
+handlers are plain synchronous functions `(instance, view, request) -> Reply`, where `view` is a `Snapshot` for routes
+that read and a `Txn` for routes that mutate. Built-in datatypes go through the same door as anybody's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from dagdvid.objects.codecs import Codec
+from dagdvid.routes import RouteTable
+
+__all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Snapshot", "Stored", "Txn"]
+
+MAX_KEY = 1024
+"""Bytes of the longest key of any key space (SPEC, tree)."""
+
+
+class Stored(NamedTuple):
+    """A value as it lies in the store."""
+
+    codec: int
+    size: int
+    """Bytes of the value once decoded."""
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A data instance, as its datatype sees it."""
+
+    uuid: str
+    name: str
+    typename: str
+    origin: str
+    """The UUID of the version on which it was made (DVID's Base.RepoUUID)."""
+    versioned: bool
+    settings: Mapping[str, str]
+    """The settings of its creation, names in lower case, values as given."""
+    config: Mapping[str, Any]
+    """What the datatype's `configure` made of them."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    syncs: tuple[str, ...] = ()
+    """Names of the instances it is synced with."""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Changeable, unversioned properties (resolution, for images)."""
+
+
+class Snapshot(Protocol):
+    """One instance at one version, as it stands. Keys are bytes (1..MAX_KEY), in byte order; values are bytes."""
+
+    @property
+    def instance(self) -> Instance: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def get(self, space: str, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+
+    def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of keys in the order asked; far cheaper than one by one."""
+
+    def stored_many(self, space: str, keys: Sequence[bytes]) -> list[Stored | None]:
+        """As `get_many`, but undecoded: for answers that pass stored bytes on."""
+
+    def has(self, space: str, key: bytes) -> bool:
+        """Whether a key is there; reads no value."""
+
+    def keys(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[bytes]:
+        """The keys with lo <= key < hi, in order; hi None is no end."""
+
+    def items(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The entries with lo <= key < hi, in order, fetched in batches."""
+
+    def count(self, space: str) -> int:
+        """How many keys a space has."""
+
+
+class Txn(Snapshot, Protocol):
+    """A snapshot that takes changes. They become visible together when the handler returns, or not at all.
+
+    Reads see the transaction's own changes. If a key that was read by `get` or `get_many` changes before the end, the
+    handler is run again from the start, so it must do nothing else that lasts.
+    """
+
+    def put(self, space: str, key: bytes, value: bytes, codec: int | None = None) -> None:
+        """Set a key. `codec` says how to store the value; None lets the store choose.
+
+        Raises:
+            BadRequest: a key that is empty or longer than MAX_KEY bytes.
+        """
+
+    def put_many(self, space: str, items: Iterable[tuple[bytes, bytes]], codec: int | None = None) -> None:
+        """Set many keys."""
+
+    def delete(self, space: str, key: bytes) -> None:
+        """Remove a key; no error if it is absent."""
+
+
+class Differ(Protocol):
+    """Turns changed keys of one instance into what its users know: keys, blocks, boxes."""
+
+    def describe(self, space: str, key: bytes) -> dict[str, Any] | None:
+        """A JSON object for one changed key, or None if it is bookkeeping that users never see."""
+
+    def summary(self) -> dict[str, Any]:
+        """Members for the end of the answer, over all that was described."""
+
+
+class Datatype(ABC):
+    """A datatype. One object serves all its instances; it keeps no state of its own."""
+
+    name: str
+    url: str
+    """DVID's TypeURL."""
+    version: str
+    """DVID's TypeVersion."""
+    spaces: tuple[str, ...]
+    """Names of its key spaces; each is a tree of its own in a version."""
+    routes: RouteTable
+    summary: str
+    """One line for the help."""
+    settings_help: Mapping[str, str] = {}
+    """Settings that it takes at creation, with what they mean."""
+
+    @abstractmethod
+    def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        """What settings (names in lower case) mean, defaults filled in.
+
+        Raises:
+            BadRequest: a value that it does not take.
+        """
+
+    def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of the configuration that changes stored bytes (JSON without floats); it is hashed with a version."""
+        return {}
+
+    @abstractmethod
+    def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
+        """Members of the instance's JSON beside Base: Extended, and Extents where it has them."""
+
+    @abstractmethod
+    def differ(self, instance: Instance) -> Differ:
+        """A fresh differ for one answer."""

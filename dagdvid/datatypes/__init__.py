@@ -1,0 +1,1 @@
+"""The built-in datatypes, one folder each, and the few modules that they share."""

@@ -1,0 +1,51 @@
+"""The imageblk family: volumes of voxels in blocks, one datatype for each voxel format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
+from dagdvid.datatypes.imageblk import extents
+from dagdvid.datatypes.imageblk.diff import BlockDiffer
+from dagdvid.datatypes.imageblk.formats import FORMATS, VoxelFormat
+from dagdvid.datatypes.imageblk.properties import SETTINGS_HELP, configure, extended
+from dagdvid.datatypes.imageblk.routes import ROUTES
+from dagdvid.geometry import Point
+
+__all__ = ["UINT8BLK", "ImageBlk"]
+
+
+class ImageBlk(Datatype):
+    """DVID's imageblk (datatype/imageblk/imageblk.go) for one voxel format."""
+
+    spaces = ("blocks", "meta")
+    routes = ROUTES
+    settings_help = SETTINGS_HELP
+
+    def __init__(self, voxels: VoxelFormat) -> None:
+        self.voxels = voxels
+        self.name = voxels.typename
+        self.url = voxels.url
+        self.version = voxels.version
+        self.summary = voxels.summary
+
+    def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        """Block size, resolution, extents and the rest, as `properties.configure` says."""
+        return configure(settings, self.voxels)
+
+    def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The size of blocks: all else leaves the stored bytes as they are."""
+        return {"BlockSize": config["BlockSize"]}
+
+    def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
+        """Extended and Extents."""
+        shown = extents.load(view, instance.config)
+        return {"Extended": extended(instance, shown), "Extents": shown.members()}
+
+    def differ(self, instance: Instance) -> Differ:
+        """Changed blocks and their boxes."""
+        return BlockDiffer(Point(*instance.config["BlockSize"]))
+
+
+UINT8BLK = ImageBlk(FORMATS["uint8blk"])

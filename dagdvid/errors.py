@@ -1,0 +1,178 @@
+"""Every error that dagdvid raises on purpose, in a tree by what a caller would do about it.
+
+    DagdvidError
+    ├── RequestError        change the request
+    │   ├── BadRequest          malformed, or not possible
+    │   ├── UnknownName         no such repo, version, instance, branch or endpoint
+    │   ├── KeyAbsent           the name is right, nothing is stored under it
+    │   ├── Locked              the version is committed
+    │   ├── Forbidden           the right is missing
+    │   └── TooLarge            above a stated limit
+    ├── ConflictError       look again, then retry or merge
+    │   ├── StaleRead           what the transaction read has changed since
+    │   ├── RefMoved            a compare-and-swap lost
+    │   └── Diverged            both sides have changes the other lacks
+    ├── DamageError         stop and repair
+    │   ├── Corrupt             bytes that do not match their checksum, hash or format
+    │   └── MissingObject       a referenced object is in no layer
+    ├── UnavailableError    try again later, or elsewhere
+    │   ├── InUse               another process has the data directory
+    │   ├── ReadOnly            the server or the directory takes no writes
+    │   ├── NoSpace             the disk is full
+    │   └── Busy                too much at once, or shutting down
+    └── RemoteError         the other server: unreachable, refused, or not one of ours
+
+`code` is stable and only ever added to; the HTTP layer maps classes to DVID's statuses.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadRequest",
+    "Busy",
+    "ConflictError",
+    "Corrupt",
+    "DagdvidError",
+    "DamageError",
+    "Diverged",
+    "Forbidden",
+    "InUse",
+    "KeyAbsent",
+    "Locked",
+    "MissingObject",
+    "NoSpace",
+    "ReadOnly",
+    "RefMoved",
+    "RemoteError",
+    "RequestError",
+    "StaleRead",
+    "TooLarge",
+    "UnavailableError",
+    "UnknownName",
+]
+
+
+class DagdvidError(Exception):
+    """The root of the tree. `code` names the kind for programs, `str(error)` is one sentence for people."""
+
+    code = "error"
+
+
+class RequestError(DagdvidError):
+    """The caller must change the request."""
+
+    code = "request"
+
+
+class BadRequest(RequestError):
+    """The request is malformed, or asks for what cannot be."""
+
+    code = "bad-request"
+
+
+class UnknownName(RequestError):
+    """No repo, version, instance, branch, datatype or endpoint of that name."""
+
+    code = "unknown-name"
+
+
+class KeyAbsent(RequestError):
+    """Nothing is stored under a well-formed key."""
+
+    code = "key-absent"
+
+
+class Locked(RequestError):
+    """The version is committed and takes no more changes."""
+
+    code = "locked"
+
+
+class Forbidden(RequestError):
+    """The caller lacks the right."""
+
+    code = "forbidden"
+
+
+class TooLarge(RequestError):
+    """A body, key or volume above a stated limit."""
+
+    code = "too-large"
+
+
+class ConflictError(DagdvidError):
+    """The state moved under the caller: look again, then retry or merge."""
+
+    code = "conflict"
+
+
+class StaleRead(ConflictError):
+    """A key that the transaction read has changed since."""
+
+    code = "stale-read"
+
+
+class RefMoved(ConflictError):
+    """A compare-and-swap of a ref lost, or a version UUID is bound to another commit."""
+
+    code = "ref-moved"
+
+
+class Diverged(ConflictError):
+    """Both sides have changes that the other lacks."""
+
+    code = "diverged"
+
+
+class DamageError(DagdvidError):
+    """Stored data is damaged: stop and repair."""
+
+    code = "damage"
+
+
+class Corrupt(DamageError):
+    """Bytes that do not match their checksum, hash or format."""
+
+    code = "corrupt"
+
+
+class MissingObject(DamageError):
+    """A referenced object is in no layer of the store."""
+
+    code = "missing-object"
+
+
+class UnavailableError(DagdvidError):
+    """Not now, or not here."""
+
+    code = "unavailable"
+
+
+class InUse(UnavailableError):
+    """Another process has the data directory."""
+
+    code = "in-use"
+
+
+class ReadOnly(UnavailableError):
+    """The server or the data directory takes no writes."""
+
+    code = "read-only"
+
+
+class NoSpace(UnavailableError):
+    """The disk is full."""
+
+    code = "no-space"
+
+
+class Busy(UnavailableError):
+    """Too much at once, or shutting down."""
+
+    code = "busy"
+
+
+class RemoteError(DagdvidError):
+    """The other server cannot be reached, refuses, or does not speak the protocol."""
+
+    code = "remote"

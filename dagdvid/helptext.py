@@ -1,0 +1,52 @@
+"""Help in plain text, written from what datatypes and route tables say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from textwrap import fill
+
+from dagdvid.datatype import Datatype
+from dagdvid.registry import datatype, datatype_names
+from dagdvid.routes import Route
+
+__all__ = ["DATA_PREFIX", "datatype_help", "installed", "routes_help"]
+
+DATA_PREFIX = "/api/node/{uuid}/{data}/"
+"""Where the routes of an instance hang."""
+
+WIDTH = 100
+
+
+def installed() -> list[Datatype]:
+    """All installed datatypes, by name."""
+    return [datatype(name) for name in datatype_names()]
+
+
+def datatype_help(kind: Datatype) -> str:
+    """The help of one datatype: what it is, the settings of its creation, its routes."""
+    lines = [f"{kind.name}: {kind.summary}", f"{kind.url} version {kind.version}", ""]
+    if kind.settings_help:
+        lines += ['Settings at creation, as strings: POST /api/repo/{uuid}/instance {"typename", "dataname", ...}', ""]
+        lines += [*_items(kind.settings_help, "    "), ""]
+    return "\n".join(lines) + "\n" + routes_help(DATA_PREFIX, kind.routes)
+
+
+def routes_help(prefix: str, routes: Iterable[Route]) -> str:
+    """One paragraph a route: methods and URL, what it does, its query items."""
+    return "\n".join("\n".join(_route(prefix, route)) + "\n" for route in routes)
+
+
+def _route(prefix: str, route: Route) -> Iterator[str]:
+    yield f"{', '.join(route.methods)} {prefix}{route.pattern.lstrip('/')}"
+    yield _wrapped(route.doc, "    ", "    ")
+    yield from _items({f"?{name}": text for name, text in route.query.items()}, "    ")
+
+
+def _items(items: Mapping[str, str], indent: str) -> Iterator[str]:
+    width = max((len(name) for name in items), default=0)
+    for name, text in items.items():
+        yield _wrapped(text, f"{indent}{name:{width}}  ", indent + " " * (width + 2))
+
+
+def _wrapped(text: str, first: str, rest: str) -> str:
+    return fill(" ".join(text.split()), WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False)

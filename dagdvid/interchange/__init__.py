@@ -1,0 +1,1 @@
+"""Bytes to values and back, for the formats that other programs speak."""

@@ -1,0 +1,94 @@
+"""The protobuf wire format, as far as DVID's small messages need it: varints and length-delimited fields.
+
+Reading is strict: what is cut short, overlong or not a field is a BadRequest. Fields that a message does not know are
+skipped by its reader, as protobuf has it; the deprecated groups are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dagdvid.errors import BadRequest
+
+__all__ = ["FIXED32", "FIXED64", "LEN", "VARINT", "delimited", "delimited_header", "fields", "varint", "varint_field"]
+
+VARINT, FIXED64, LEN, FIXED32 = 0, 1, 2, 5
+"""Wire types."""
+
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+_MAX_FIELD = (1 << 29) - 1
+_MAX_UINT64 = (1 << 64) - 1
+
+
+def varint(value: int) -> bytes:
+    """An unsigned integer below 2^64, 7 bits a byte, the lowest first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def varint_field(number: int, value: int) -> bytes:
+    """A field of an unsigned integer."""
+    return varint(number << 3 | VARINT) + varint(value)
+
+
+def delimited_header(number: int, size: int) -> bytes:
+    """What stands before the `size` bytes of a string, bytes or message field."""
+    return varint(number << 3 | LEN) + varint(size)
+
+
+def delimited(number: int, data: bytes) -> bytes:
+    """A field of bytes, a string or a message."""
+    return delimited_header(number, len(data)) + data
+
+
+def _varint_at(data: memoryview, at: int) -> tuple[int, int]:
+    """The varint at a position, and the position after it."""
+    value = shift = 0
+    while True:
+        if at >= len(data):
+            raise BadRequest("malformed protobuf: it ends inside a number")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value > _MAX_UINT64:
+                raise BadRequest("malformed protobuf: a number has more than 64 bits")
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise BadRequest("malformed protobuf: a number has more than 10 bytes")
+
+
+def fields(message: bytes | memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """The fields of a message in order: number, wire type, value.
+
+    The value is an int for VARINT, else a view of the field's bytes (no copy).
+
+    Raises:
+        BadRequest: malformed.
+    """
+    data = memoryview(message)
+    at, end = 0, len(data)
+    while at < end:
+        tag, at = _varint_at(data, at)
+        number, wire_type = tag >> 3, tag & 7
+        if not 1 <= number <= _MAX_FIELD:
+            raise BadRequest(f"malformed protobuf: field number {number}")
+        if wire_type == VARINT:
+            value, at = _varint_at(data, at)
+            yield number, wire_type, value
+            continue
+        if wire_type == LEN:
+            size, at = _varint_at(data, at)
+        elif wire_type in _FIXED_BYTES:
+            size = _FIXED_BYTES[wire_type]
+        else:
+            raise BadRequest(f"malformed protobuf: wire type {wire_type}")
+        if size > end - at:
+            raise BadRequest(f"malformed protobuf: field {number} is cut short")
+        yield number, wire_type, data[at : at + size]
+        at += size

@@ -1,0 +1,104 @@
+"""How bytes are compressed in a pack entry (SPEC 4.3). Outside the hash: codecs can change, names stay."""
+
+from __future__ import annotations
+
+import threading
+from enum import IntEnum
+from typing import Any
+
+import lz4.block
+import zstandard
+from isal import igzip, isal_zlib
+
+from dagdvid.errors import Corrupt
+
+__all__ = ["Codec", "decode", "encode"]
+
+
+class Codec(IntEnum):
+    """Codec numbers, final. 15 is kept for encryption."""
+
+    RAW = 0
+    ZSTD = 1
+    LZ4 = 2
+    """One LZ4 block without its size, as DVID's `lz4`."""
+    GZIP = 3
+
+
+_ZSTD_LEVEL = 1
+_MIN_SIZE = 64
+_ERRORS: tuple[Any, ...] = (
+    zstandard.ZstdError,
+    lz4.block.LZ4BlockError,
+    isal_zlib.error,
+    ValueError,
+)
+_local = threading.local()
+
+
+def encode(data: bytes, codec: int | None = None) -> tuple[int, bytes]:
+    """The codec used and the payload. None chooses zstd; whatever does not save a sixteenth stays raw.
+
+    GZIP is kept even where it saves nothing: an instance asks for it to hand its bytes on as they are.
+    """
+    if codec is None:
+        codec = Codec.ZSTD
+    if codec == Codec.GZIP:
+        return codec, igzip.compress(data, compresslevel=1, mtime=0)
+    if codec == Codec.RAW or len(data) < _MIN_SIZE:
+        return Codec.RAW, data
+    if codec == Codec.ZSTD:
+        payload = _compressor().compress(data)
+    elif codec == Codec.LZ4:
+        payload = lz4.block.compress(data, store_size=False)
+    else:
+        raise ValueError(f"unknown codec {codec}")
+    if len(payload) > len(data) - len(data) // 16:
+        return Codec.RAW, data
+    return codec, payload
+
+
+def decode(codec: int, size: int, payload: bytes) -> bytes:
+    """The `size` bytes of a payload; never expands beyond `size`.
+
+    Raises:
+        Corrupt: a payload that is not of that codec and size.
+    """
+    try:
+        if codec == Codec.RAW:
+            data = payload
+        elif codec == Codec.ZSTD:
+            if zstandard.get_frame_parameters(payload).content_size != size:
+                raise Corrupt("zstd frame of another size than its entry says")
+            data = _decompressor().decompress(payload, max_output_size=size)
+        elif codec == Codec.LZ4:
+            data = lz4.block.decompress(payload, uncompressed_size=size)
+        elif codec == Codec.GZIP:
+            data = _gunzip(payload, size)
+        else:
+            raise Corrupt(f"unknown codec {codec}")
+    except _ERRORS as error:
+        raise Corrupt(f"payload does not decompress: {error}") from None
+    if len(data) != size:
+        raise Corrupt(f"payload has {len(data)} bytes, not the {size} of its entry")
+    return data
+
+
+def _gunzip(payload: bytes, size: int) -> bytes:
+    decompressor = isal_zlib.decompressobj(16 + isal_zlib.MAX_WBITS)
+    data = decompressor.decompress(payload, size + 1)
+    if not decompressor.eof or decompressor.unused_data:
+        raise Corrupt("gzip stream does not end where its entry ends")
+    return bytes(data)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    if not hasattr(_local, "compressor"):
+        _local.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+    return _local.compressor  # type: ignore[no-any-return]
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_local, "decompressor"):
+        _local.decompressor = zstandard.ZstdDecompressor()
+    return _local.decompressor  # type: ignore[no-any-return]

@@ -1,0 +1,25 @@
+"""The tables of the store in the embedded database (SPEC 4.5)."""
+
+from __future__ import annotations
+
+__all__ = ["TABLES"]
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS packs (
+    no      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,       -- hex of the pack id; the file is packs/<name>.pack
+    kind    INTEGER NOT NULL,           -- 1 nodes, 2 blobs
+    state   TEXT NOT NULL,              -- open: one process appends to it; sealed: final, with an index
+    length  INTEGER NOT NULL            -- bytes that count; what lies beyond was never acknowledged
+);
+CREATE TABLE IF NOT EXISTS entries (    -- objects in open packs; sealed packs have their own index
+    id      BLOB PRIMARY KEY,
+    pack    INTEGER NOT NULL,
+    start   INTEGER NOT NULL,
+    stored  INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (   -- numbers that only grow, for all processes
+    name    TEXT PRIMARY KEY,
+    value   INTEGER NOT NULL
+) WITHOUT ROWID;
+"""

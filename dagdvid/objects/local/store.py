@@ -1,0 +1,171 @@
+"""The local store: a folder with packs, one SQLite file, a lock and a format version (SPEC 4)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, UnavailableError
+from dagdvid.objects.local.database import Database
+from dagdvid.objects.local.files import Files
+from dagdvid.objects.local.packs import PACK_LIMIT, Packs, recover
+from dagdvid.objects.local.schema import TABLES
+from dagdvid.objects.local.writer import Operation, Put, Writer
+from dagdvid.objects.store import Object
+
+__all__ = ["FORMAT", "LocalStore", "hold", "next_value"]
+
+FORMAT = 1
+"""The version of the folder's format; newer ones are refused (SPEC 4.1)."""
+
+_INFO, _DATABASE, _PACKS, _LOCK = "dagdvid.json", "dagdvid.sqlite", "packs", "lock"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Own a data directory for writing: one server at a time, with all its workers.
+
+    Raises:
+        InUse: another process holds it.
+        ReadOnly: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ReadOnly(f"cannot write in {folder}: {error.strerror}; use --readonly, or another directory") from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise InUse(
+                f"{folder} is in use by process {holder}: talk to that server with --server URL, or stop it"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+class LocalStore:
+    """An `ObjectStore` in a folder, and the database and writer that the layers above share with it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tables: str = "",
+        readonly: bool = False,
+        recovering: bool = True,
+        files: Files | None = None,
+        pack_limit: int = PACK_LIMIT,
+    ) -> None:
+        """Open a folder, making it if need be. The caller holds its lock (`hold`) unless `readonly`.
+
+        `tables`: further tables of the layers above. `recovering`: false in a worker, whose supervisor did it.
+
+        Raises:
+            UnavailableError: the folder has a newer format, or is not there to be read.
+            Corrupt: what it says of itself makes no sense.
+        """
+        self.folder = folder
+        self.readonly = readonly
+        files = files or Files()
+        if readonly:
+            if not (folder / _DATABASE).exists():
+                raise BadRequest(f"there is no dagdvid data in {folder}")
+        else:
+            (folder / _PACKS).mkdir(parents=True, exist_ok=True)
+        self.info = _read_info(folder) if (folder / _INFO).exists() or readonly else _write_info(folder)
+        self.database = Database(folder / _DATABASE, readonly=readonly)
+        if not readonly:
+            conn = self.database.connect(write=True)
+            conn.executescript(TABLES + tables)
+        self.packs = Packs(folder / _PACKS, self.database, files)
+        self._writer: Writer | None = None
+        if not readonly:
+            if recovering:
+                recover(self.packs, conn)
+            conn.close()
+            self._writer = Writer(self.database, self.packs, pack_limit)
+
+    @property
+    def writer(self) -> Writer:
+        """Where changes go.
+
+        Raises:
+            ReadOnly: the store was opened for reading.
+        """
+        if self._writer is None:
+            raise ReadOnly(f"{self.folder} is open read-only")
+        return self._writer
+
+    def get_many(self, ids: Sequence[bytes]) -> list[Object | None]:
+        """As `ObjectStore.get_many`."""
+        where = self.packs.locate(ids)
+        found = {name: self.packs.read(name, at) for name, at in sorted(where.items(), key=lambda item: item[1])}
+        return [found.get(name) for name in ids]
+
+    def has_many(self, ids: Sequence[bytes]) -> list[bool]:
+        """As `ObjectStore.has_many`."""
+        where = self.packs.locate(ids)
+        return [name in where for name in ids]
+
+    def put_many(self, objects: Sequence[Object]) -> None:
+        """As `ObjectStore.put_many`."""
+        if objects:
+            self.writer.run(Put(objects))
+
+    def run(self, operation: Operation) -> Any:
+        """Do a prepared change, durably."""
+        return self.writer.run(operation)
+
+    def close(self) -> None:
+        """Finish what waits and close all files."""
+        if self._writer:
+            self._writer.close()
+        self.packs.close()
+        self.database.close()
+
+
+def next_value(conn: sqlite3.Connection, counter: str, step: int = 1, start: int = 0) -> int:
+    """Raise a counter by `step` inside the writer's transaction; its value before."""
+    conn.execute("INSERT OR IGNORE INTO counters VALUES (?, ?)", (counter, start))
+    row = conn.execute(
+        "UPDATE counters SET value = value + ? WHERE name = ? RETURNING value", (step, counter)
+    ).fetchone()
+    return int(row[0]) - step
+
+
+def _write_info(folder: Path) -> dict[str, Any]:
+    info = {"format": FORMAT, "id": secrets.token_hex(16)}
+    temporary = folder / (_INFO + ".new")
+    with temporary.open("w") as file:
+        json.dump(info, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / _INFO)
+    Files().sync_folder(folder)
+    return info
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    try:
+        info = json.loads((folder / _INFO).read_bytes())
+        version = int(info["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Corrupt(f"{folder / _INFO} is missing or not what dagdvid wrote") from None
+    if version > FORMAT:
+        raise UnavailableError(
+            f"{folder} has format {version}, this dagdvid knows up to {FORMAT}: use the release that wrote it, or a newer one"
+        )
+    return dict(info)

@@ -1,0 +1,121 @@
+"""Writes canonical trees from entries and whole subtrees in key order; every other verb that writes goes through it."""
+
+from __future__ import annotations
+
+from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.tree.node import Child, Value, encode_inner, encode_leaf
+from dagdvid.objects.tree.nodes import NodeWriter
+from dagdvid.objects.tree.splitter import cuts
+
+__all__ = ["Builder"]
+
+
+class _Level:
+    """The open node of one level, and what was closed."""
+
+    __slots__ = ("closed", "items", "keys", "last")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.items: list[Value] | list[Child] = []
+        self.closed = 0
+        self.last: bytes = b""
+
+
+class Builder:
+    """Takes entries in ascending order, and subtrees of canonical trees where the nodes are aligned.
+
+    A node ends where the entries since its beginning say so. A subtree that follows such an end is therefore what this
+    tree would hold, too, and is taken over unread, whatever stands before it.
+    """
+
+    def __init__(self, writer: NodeWriter) -> None:
+        self.writer = writer
+        self._levels = [_Level()]
+
+    def entries(self, keys: list[bytes], values: list[Value]) -> None:
+        """Add entries, all above what was added before."""
+        self._feed(0, keys, values)
+
+    def aligned(self, level: int) -> bool:
+        """Whether a node of this level may be taken over: no node is open at it or below."""
+        return not any(lv.keys for lv in self._levels[: level + 1])
+
+    def subtrees(self, level: int, keys: list[bytes], children: list[Child]) -> None:
+        """Take over nodes of a level by their last keys. The caller sees to `aligned(level)`.
+
+        None may be the last of its level in the tree that it comes from, unless it is the last here, too: such a node
+        may end early.
+        """
+        if not keys:
+            return
+        self._level(level).closed += len(keys)
+        self._level(level).last = children[-1].id
+        for below in self._levels[:level]:
+            below.closed += 2
+        self._feed(level + 1, keys, children)
+
+    def copy(self, level: int, key: bytes, child: Child, *, last: bool) -> None:
+        """Take over one node, opened as far as alignment asks. `last`: it may end early."""
+        if not last and self.aligned(level):
+            self.subtrees(level, [key], [child])
+            return
+        node = self.writer.read(child.id)
+        if node.level == 0:
+            self.entries(node.keys, node.values)
+            return
+        for i, (k, c) in enumerate(zip(node.keys, node.children, strict=True)):
+            self.copy(level - 1, k, c, last=last and i == node.n - 1)
+
+    def finish(self) -> bytes:
+        """Close all and return the id of the root: the first level that has one node."""
+        for level in range(2**16):
+            lv = self._level(level)
+            if lv.keys:
+                self._close(level, lv.keys, lv.items)
+                lv.keys, lv.items = [], []
+            if level == 0 and not lv.closed:
+                return self.writer.write(ObjectType.LEAF, encode_leaf([], []))
+            if lv.closed == 1:
+                return lv.last
+        raise AssertionError("a tree of 65,536 levels")
+
+    def _level(self, level: int) -> _Level:
+        while len(self._levels) <= level:
+            self._levels.append(_Level())
+        return self._levels[level]
+
+    def _feed(self, level: int, keys: list[bytes], items: list[Value] | list[Child]) -> None:
+        lv = self._level(level)
+        held = len(lv.keys)
+        ends = cuts(keys, level, held)
+        lv.keys = lv.keys + keys
+        lv.items = lv.items + items  # type: ignore[operator]
+        if not ends:
+            return
+        start = 0
+        up_keys, up_children = [], []
+        for end in ends:
+            stop = held + end
+            up_keys.append(lv.keys[stop - 1])
+            up_children.append(self._encode(level, lv.keys[start:stop], lv.items[start:stop]))
+            start = stop
+        lv.closed += len(ends)
+        lv.last = up_children[-1].id
+        lv.keys, lv.items = lv.keys[start:], lv.items[start:]
+        self._feed(level + 1, up_keys, up_children)
+
+    def _close(self, level: int, keys: list[bytes], items: list[Value] | list[Child]) -> None:
+        child = self._encode(level, keys, items)
+        lv = self._levels[level]
+        lv.closed += 1
+        lv.last = child.id
+        self._feed(level + 1, [keys[-1]], [child])
+
+    def _encode(self, level: int, keys: list[bytes], items: list[Value] | list[Child]) -> Child:
+        if level == 0:
+            sizes = sum(map(len, keys)) + sum(len(v) if type(v) is bytes else v.size for v in items)  # type: ignore[union-attr,misc]
+            return Child(self.writer.write(ObjectType.LEAF, encode_leaf(keys, items)), len(keys), sizes)  # type: ignore[arg-type]
+        data = encode_inner(level, keys, items)  # type: ignore[arg-type]
+        entries, size = sum(c.entries for c in items), sum(c.size for c in items)  # type: ignore[union-attr,misc]
+        return Child(self.writer.write(ObjectType.NODE, data), entries, size)

@@ -1,0 +1,114 @@
+"""Steps through a tree subtree by subtree, opening only what it is told to: the ground of diff and merge."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dagdvid.objects.tree.node import Child, Node, Value
+
+__all__ = ["Subtree", "Walker", "skip_common"]
+
+
+class Subtree(NamedTuple):
+    """The next subtree of a walk."""
+
+    level: int
+    key: bytes
+    """Its last key."""
+    child: Child
+    last: bool
+    """It is the last of its level, so its end may be early."""
+
+
+class _Frame:
+    __slots__ = ("at", "last", "node")
+
+    def __init__(self, node: Node, last: bool) -> None:
+        self.node = node
+        self.at = 0
+        self.last = last
+
+
+class Walker:
+    """A position in a tree: before a subtree (`peek`), or inside an opened leaf (`keys` not empty)."""
+
+    def __init__(self, read: Callable[[bytes], Node], root: bytes) -> None:
+        self._read = read
+        self._frames: list[_Frame] = []
+        self._root: Subtree | None = None
+        self.keys: list[bytes] = []
+        """What is left of the opened leaf."""
+        self.values: list[Value] = []
+        node = read(root)
+        if node.n:
+            self._root = Subtree(node.level, node.keys[-1], Child(root, *node.totals()), True)
+
+    def peek(self) -> Subtree | None:
+        """The next subtree, or None at the end."""
+        if self._root is not None:
+            return self._root
+        while self._frames:
+            frame = self._frames[-1]
+            node, i = frame.node, frame.at
+            if i < node.n:
+                return Subtree(node.level - 1, node.keys[i], node.children[i], frame.last and i == node.n - 1)
+            self._frames.pop()
+        return None
+
+    def skip(self, n: int = 1) -> None:
+        """Pass the next n subtrees of the same parent."""
+        if self._root is not None:
+            self._root = None
+        else:
+            self._frames[-1].at += n
+
+    def open(self) -> None:
+        """Open the next subtree: stand before its first child, or load a leaf."""
+        subtree = self.peek()
+        if subtree is None:
+            return
+        node = self._read(subtree.child.id)
+        self.skip()
+        if node.level:
+            self._frames.append(_Frame(node, subtree.last))
+        else:
+            self.keys, self.values = node.keys, node.values
+
+    def take_through(self, key: bytes) -> dict[bytes, Value]:
+        """The loaded entries up to and including a key; they are passed."""
+        if not self.keys or self.keys[0] > key:
+            return {}
+        if self.keys[-1] <= key:
+            taken = dict(zip(self.keys, self.values, strict=True))
+            self.keys, self.values = [], []
+            return taken
+        n = bisect_right(self.keys, key)
+        taken = dict(zip(self.keys[:n], self.values[:n], strict=True))
+        self.keys, self.values = self.keys[n:], self.values[n:]
+        return taken
+
+    def siblings(self) -> list[bytes]:
+        """The ids of the next subtree and of those after it under the same parent."""
+        if self._root is not None:
+            return [self._root.child.id]
+        return self._frames[-1].node.ids[self._frames[-1].at :] if self.peek() else []
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left, loaded or not."""
+        return not self.keys and self.peek() is None
+
+
+def skip_common(a: Walker, b: Walker) -> bool:
+    """Pass the subtrees that both stand before, if they are the same; whether there were any."""
+    n = 0
+    for x, y in zip(a.siblings(), b.siblings(), strict=False):
+        if x != y:
+            break
+        n += 1
+    if n:
+        a.skip(n)
+        b.skip(n)
+    return n > 0

@@ -1,0 +1,1 @@
+"""Push, pull and clone between servers: only what differs travels, and nothing counts before it is verified."""

@@ -1,0 +1,3 @@
+from dagdvid.routes import RouteTable
+REMOTE=RouteTable(())
+SYNC=RouteTable(())

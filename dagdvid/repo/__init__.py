@@ -1,0 +1,1 @@
+"""Versions and instances: the graph, the repo record, staging, snapshots (read) and transactions (write), commit, diff."""

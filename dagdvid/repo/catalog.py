@@ -1,0 +1,282 @@
+"""All repos of a data directory: finds versions, gives snapshots and transactions, and carries out what changes them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid as uuids
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from dagdvid.datatype import Instance
+from dagdvid.errors import BadRequest, RefMoved
+from dagdvid.objects.local.store import LocalStore
+from dagdvid.objects.store import Object
+from dagdvid.objects.tree.nodes import Nodes
+from dagdvid.repo.commits import content_of, read_commit
+from dagdvid.repo.model import MASTER, Repo, Version, is_uuid
+from dagdvid.repo.names import find_version
+from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts
+from dagdvid.repo.record import (
+    Facts,
+    instance_facts,
+    load_facts,
+    log_facts,
+    make_record,
+    now,
+    read_record,
+    record_stamp,
+)
+from dagdvid.repo.snapshot import Base, VersionSnapshot
+from dagdvid.repo.staging import Layer
+from dagdvid.repo.txn import VersionTxn
+
+__all__ = ["MUTATION_START", "Catalog"]
+
+MUTATION_START = 1_000_000_000
+"""The first mutation id of a repo (datastore/repo_local.go InitialMutationID)."""
+
+_ROOTS_KEPT = 100_000
+_TRIES = 20
+
+
+class Catalog:
+    """The repos of a store. Safe for threads; sees what other processes change at its next question."""
+
+    def __init__(self, store: LocalStore, pool: Executor | None = None) -> None:
+        self.store = store
+        self.nodes = Nodes(store)
+        self.pool = pool
+        self._lock = threading.Lock()
+        self._generation = -1
+        self._repos: dict[str, Repo] = {}
+        self._roots: dict[tuple[bytes, str], Mapping[str, bytes]] = {}
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def repos(self) -> dict[str, Repo]:
+        """All repos by root UUID, as they are now."""
+        rows = self.store.database.rows("SELECT value FROM counters WHERE name = 'generation'")
+        generation = rows[0][0] if rows else 0
+        if generation != self._generation:
+            with self._lock:
+                self._load(generation)
+        return self._repos
+
+    def find(self, text: str) -> tuple[Repo, Version]:
+        """The version that a text means (see `names`), and its repo."""
+        for repo in self.repos().values():
+            version = repo.versions.get(text)
+            if version is not None and is_uuid(text):
+                return repo, version
+        return find_version(list(self.repos().values()), text)
+
+    def mutation_id(self, repo: Repo) -> int:
+        """The next mutation id of a repo."""
+        rows = self.store.database.rows("SELECT value FROM counters WHERE name = ?", (f"mutation/{repo.id}",))
+        return int(rows[0][0]) if rows else MUTATION_START
+
+    def remotes(self, repo: Repo) -> dict[str, str]:
+        """URLs of the remotes of a repo, by name."""
+        return dict(self.store.database.rows("SELECT name, url FROM remotes WHERE repo = ? ORDER BY name", (repo.id,)))
+
+    # --- views -------------------------------------------------------------------------------------------------------
+
+    def snapshot(self, repo: Repo, version: Version, instance: Instance) -> VersionSnapshot:
+        """An instance at a version, for reading."""
+        return VersionSnapshot(*self._view(repo, version, instance))
+
+    def txn(self, repo: Repo, version: Version, instance: Instance) -> VersionTxn:
+        """An instance at a version, for writing; `commit_txn` makes the changes."""
+        txn = VersionTxn(*self._view(repo, version, instance))
+        txn.pool = self.pool
+        return txn
+
+    def commit_txn(self, txn: VersionTxn, version: Version) -> None:
+        """Make the changes of a transaction, durably.
+
+        Raises:
+            Locked: the version was committed meanwhile.
+            StaleRead: what the transaction read has changed: run it again.
+        """
+        operation = txn.stage(version.id if txn.instance.versioned else 0)
+        if operation is not None:
+            self.store.run(operation)
+
+    def roots(self, commit: bytes, data_uuid: str) -> Mapping[str, bytes]:
+        """The roots of an instance's key spaces in a commit."""
+        found = self._roots.get((commit, data_uuid))
+        if found is None:
+            content = content_of(self.nodes, read_commit(self.nodes, commit).root, data_uuid)
+            found = content.roots if content else {}
+            if len(self._roots) > _ROOTS_KEPT:
+                self._roots.clear()
+            self._roots[commit, data_uuid] = found
+        return found
+
+    def _view(
+        self, repo: Repo, version: Version, instance: Instance
+    ) -> tuple[Nodes, Any, Instance, str, int, Callable[[], Base]]:
+        number = repo.numbers[instance.uuid]
+        first: list[Version] = [version]
+
+        def base() -> Base:
+            if not instance.versioned:
+                return self._unversioned_base(instance, number)
+            current = first.pop() if first else self.repos()[repo.root].versions[version.uuid]
+            return self.base(self.repos()[repo.root] if current is not version else repo, current, instance)
+
+        return self.nodes, self.store.database, instance, version.uuid, number, base
+
+    def base(self, repo: Repo, version: Version, instance: Instance) -> Base:
+        """Where an instance stands at a version."""
+        layers = []
+        below: Version | None = version
+        while below is not None and below.commit is None:
+            layers.append(Layer(below.id, below.epoch))
+            below = repo.versions[below.parents[0]] if below.parents else None
+        roots = self.roots(below.commit, instance.uuid) if below is not None and below.commit is not None else {}
+        return Base(tuple(layers), roots)
+
+    def _unversioned_base(self, instance: Instance, number: int) -> Base:
+        record, epoch = self.store.database.rows("SELECT record, epoch FROM data WHERE id = ?", (number,))[0]
+        content = content_of(self.nodes, read_record(self.nodes, record).root, instance.uuid) if record else None
+        return Base((Layer(0, epoch),), content.roots if content else {})
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def create_repo(self, alias: str, description: str, root: str = "") -> str:
+        """A new repo with an open root version; its UUID.
+
+        Raises:
+            BadRequest: the UUID asked for is taken, or cannot stand in a URL.
+        """
+        root = root or uuids.uuid4().hex
+        if any(c in root for c in "/:~?#%") or not root.isprintable():
+            raise BadRequest(f"{root!r} cannot be a UUID")
+        if any(root in repo.versions for repo in self.repos().values()):
+            raise BadRequest(f"UUID {root} is taken")
+        facts = {"alias": alias, "description": description, "created": now()}
+        record, objects = make_record(self.nodes, None, facts)
+        self.store.run(CreateRepo(root, record, objects))
+        return root
+
+    def change_record(self, root: str, facts: Callable[[Repo], Facts], user: str = "", new_data: str = "") -> None:
+        """Change facts of a repo's record: `facts` is asked again if another change came first."""
+        for _ in range(_TRIES):
+            repo = self.repos()[root]
+            after, objects = make_record(self.nodes, repo.record, facts(repo), user)
+            try:
+                self.store.run(SetRecord(repo.id, repo.record, after, objects, new_data))
+            except RefMoved:
+                continue
+            return
+        raise RefMoved("the repo record keeps changing; try again")
+
+    def add_log(self, root: str, lines: Sequence[str], user: str = "") -> None:
+        """Append lines to a repo's log."""
+        if lines:
+            self.change_record(root, lambda _: log_facts(lines), user)
+
+    def create_instance(self, root: str, instance: Instance, user: str = "") -> None:
+        """Enter a new instance.
+
+        Raises:
+            BadRequest: its name is taken.
+        """
+        words = " ".join(f"{key}:{value}" for key, value in sorted(instance.settings.items()))
+        line = f'New data instance "{instance.name}" of type "{instance.typename}" with config {{map[{words}]}}'
+
+        def facts(repo: Repo) -> dict[str, Any]:
+            if instance.name in repo.instances:
+                raise BadRequest(f"data instance name {instance.name!r} is taken in the repo of {root}")
+            return instance_facts(instance) | log_facts([line])
+
+        self.change_record(root, facts, user, instance.uuid)
+
+    def new_version(self, repo: Repo, parent: Version, note: str, uuid: str = "", branch: str | None = None) -> str:
+        """An open child of a locked version, on its branch or a new one; its UUID.
+
+        Raises:
+            BadRequest: the parent is open, the branch exists, or the UUID is taken or malformed.
+        """
+        if uuid and not is_uuid(uuid):
+            raise BadRequest(f"{uuid!r} is not a UUID of 32 lower-case hexadecimal digits")
+        if branch in ("", MASTER):
+            raise BadRequest("a branch needs a name, and not master: use newversion for that")
+        uuid = uuid or uuids.uuid4().hex
+        fresh = branch is not None and branch != parent.branch
+        name = branch if fresh and branch is not None else parent.branch
+        self.store.run(AddVersion(repo.id, uuid, name, (parent.uuid,), note, fresh))
+        return uuid
+
+    def set_texts(self, repo: Repo, version: Version, note: str | None, log: Sequence[str]) -> None:
+        """Change the note of an open version, or append to its log."""
+        self.store.run(SetTexts(repo.id, version.id, note, [record_stamp(line) for line in log]))
+
+    def set_remote(self, repo: Repo, name: str, url: str) -> None:
+        """Name a remote."""
+        self.store.run(SetRemote(repo.id, name, url))
+
+    def put(self, objects: Sequence[Object]) -> None:
+        """Store objects."""
+        self.store.put_many(objects)
+
+    # --- loading -----------------------------------------------------------------------------------------------------
+
+    def _load(self, generation: int) -> None:
+        if generation == self._generation:
+            return
+        conn = self.store.database.reader
+        conn.execute("BEGIN")
+        try:
+            (generation,) = conn.execute("SELECT value FROM counters WHERE name = 'generation'").fetchone() or (0,)
+            rows = conn.execute("SELECT id, root, record, updated, generation FROM repos ORDER BY id").fetchall()
+            changed = [row for row in rows if row[1] not in self._repos or self._repos[row[1]].generation != row[4]]
+            versions = {
+                row[0]: conn.execute(
+                    "SELECT id, uuid, branch, parents, note, log, user, created, updated, state, commit_id, epoch"
+                    " FROM versions WHERE repo = ? ORDER BY id",
+                    (row[0],),
+                ).fetchall()
+                for row in changed
+            }
+            numbers = dict(conn.execute("SELECT uuid, id FROM data").fetchall()) if changed else {}
+        finally:
+            conn.execute("COMMIT")
+        repos = {row[1]: self._repos[row[1]] for row in rows if row not in changed}
+        for number, root, record, updated, at in changed:
+            loaded = load_facts(self.nodes, record)
+            repos[root] = Repo(
+                id=number,
+                root=root,
+                record=record,
+                updated=updated,
+                generation=at,
+                texts=loaded.texts,
+                log=tuple(loaded.log),
+                instances=loaded.instances,
+                versions={row[1]: _version(row) for row in versions[number]},
+                numbers={i.uuid: numbers[i.uuid] for i in loaded.instances.values() if i.uuid in numbers},
+            )
+        self._repos = {row[1]: repos[row[1]] for row in rows}
+        self._generation = generation
+
+
+def _version(row: Sequence[Any]) -> Version:
+    number, uuid, branch, parents, note, log, user, created, updated, state, commit, epoch = row
+    return Version(
+        id=number,
+        uuid=uuid,
+        branch=branch,
+        parents=tuple(json.loads(parents)),
+        note=note,
+        log=tuple(json.loads(log)),
+        user=user,
+        created=created,
+        updated=updated,
+        state=state,
+        commit=commit,
+        epoch=epoch,
+    )

@@ -1,0 +1,161 @@
+"""Endpoints that all instances have, `(catalog, target, instance, request)`, and diffs, `(catalog, target, request)`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from dagdvid.datatype import Instance
+from dagdvid.errors import BadRequest
+from dagdvid.registry import datatype
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.describe import describe_instance
+from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
+from dagdvid.repo.model import Version
+from dagdvid.repo.routes import Target
+from dagdvid.repo.snapshot import VersionSnapshot
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+
+__all__ = ["ANY_DATA", "DIFF"]
+
+_CHUNK = 64 * 2**10
+
+
+def info(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
+    """Any method: info."""
+    return json_reply(describe_instance(catalog, target.repo, target.version, instance))
+
+
+def tags(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
+    """GET tags."""
+    return json_reply({"Tags": dict(instance.tags) or None})
+
+
+def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
+    """POST tags."""
+    new = request.json_object()
+    if not all(isinstance(value, str) for value in new.values()):
+        raise BadRequest("tags must be strings")
+    at = f"data/{instance.uuid}/tag/"
+
+    def facts(repo: Any) -> dict[str, Any]:
+        old = repo.instances[instance.name].tags if request.flag("replace") else ()
+        return {at + name: None for name in old} | {at + name: value for name, value in new.items()}
+
+    catalog.change_record(target.repo.root, facts, request.user)
+    return Reply()
+
+
+def diff_versions(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """GET diff/{b}."""
+    other = _other(catalog, target, request.args["b"])
+    return Reply(_chunked(_diff_versions(catalog, target, other)), "application/json")
+
+
+def diff_instance(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """GET {data}/diff/{b}."""
+    instance = target.repo.instance(request.args["data"])
+    other = _other(catalog, target, request.args["b"])
+    a = catalog.snapshot(target.repo, target.version, instance)
+    b = catalog.snapshot(target.repo, other, instance)
+    return Reply(_chunked(_diff_instance(instance, a, b)), "application/json")
+
+
+def _other(catalog: Catalog, target: Target, text: str) -> Version:
+    repo, version = catalog.find(text)
+    if repo.root != target.repo.root:
+        raise BadRequest(f"{text!r} is a version of another repo")
+    return version
+
+
+def _diff_versions(catalog: Catalog, target: Target, other: Version) -> Iterator[str]:
+    yield f'{{"a":{_json(target.version.uuid)},"b":{_json(other.uuid)},"instances":['
+    between = ""
+    for instance in changed_instances(catalog, target.repo, target.version, other):
+        a = catalog.snapshot(target.repo, target.version, instance)
+        b = catalog.snapshot(target.repo, other, instance)
+        counts = Counts()
+        differ = datatype(instance.typename).differ(instance)
+        seen = False
+        for space, change in changes(a, b):
+            seen = True
+            if differ.describe(space, change[0]) is not None:
+                counts.add(kind_of(change))
+        if seen:
+            kind = "added" if _empty(a) else "removed" if _empty(b) else "changed"
+            head = {"name": instance.name, "type": instance.typename, "uuid": instance.uuid, "change": kind}
+            yield between + _json(head | vars(counts))
+            between = ","
+    yield "]}"
+
+
+def _diff_instance(instance: Instance, a: VersionSnapshot, b: VersionSnapshot) -> Iterator[str]:
+    yield f'{{"data":{_json(instance.name)},"type":{_json(instance.typename)},"changes":['
+    counts = Counts()
+    differ = datatype(instance.typename).differ(instance)
+    between = ""
+    for space, change in changes(a, b):
+        described = differ.describe(space, change[0])
+        if described is not None:
+            kind = kind_of(change)
+            counts.add(kind)
+            yield between + _json({"change": kind} | described)
+            between = ","
+    yield "]," + _json(vars(counts) | differ.summary())[1:]
+
+
+def _empty(view: VersionSnapshot) -> bool:
+    return all(view.count(space) == 0 for space in datatype(view.instance.typename).spaces)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _chunked(parts: Iterator[str]) -> Iterator[bytes]:
+    held: list[str] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= _CHUNK:
+            yield "".join(held).encode("utf-8", "surrogateescape")
+            held, size = [], 0
+    yield "".join(held).encode("utf-8", "surrogateescape")
+
+
+ANY_DATA = RouteTable(
+    (
+        Route(
+            ("GET", "POST"), "info", info, "The instance's settings and properties at this version.", on_locked=True
+        ),
+        Route(("GET", "HEAD"), "tags", tags, "The tags of the instance."),
+        Route(
+            ("POST",),
+            "tags",
+            set_tags,
+            "Add or change tags. Body: JSON object of strings.",
+            right=Right.WRITE,
+            query={"replace": "true drops the old tags"},
+        ),
+    ),
+    surplus=True,
+)
+
+DIFF = RouteTable(
+    (
+        Route(
+            ("GET",),
+            "diff/{b}",
+            diff_versions,
+            "What changed from this version to another of the repo: instances with counts, streamed JSON.",
+        ),
+        Route(
+            ("GET",),
+            "{data}/diff/{b}",
+            diff_instance,
+            "What changed in one instance from this version to another: keys, blocks and boxes, streamed JSON.",
+        ),
+    )
+)

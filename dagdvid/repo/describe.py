@@ -1,0 +1,81 @@
+"""The JSON of repos, versions and instances, as DVID writes it (behaviours of datastore/repo_local.go MarshalJSON)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagdvid.datatype import Instance
+from dagdvid.errors import DagdvidError
+from dagdvid.registry import datatype
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.model import Repo, Version
+
+__all__ = ["describe_instance", "describe_repo"]
+
+
+def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
+    """A repo with all its versions and instances; extents are those of the master leaf."""
+    leaf = repo.leaf("") or next(iter(repo.versions.values()))
+    mutation = catalog.mutation_id(repo)
+    return {
+        "Root": repo.root,
+        "Alias": repo.texts.get("alias", ""),
+        "Description": repo.texts.get("description", ""),
+        "Log": list(repo.log),
+        "Properties": {},
+        "DataInstances": {
+            name: describe_instance(catalog, repo, leaf, repo.instances[name]) for name in sorted(repo.instances)
+        },
+        "DAG": {
+            "Root": repo.root,
+            "Nodes": {uuid: _describe_version(repo, repo.versions[uuid]) for uuid in sorted(repo.versions)},
+        },
+        "MutationID": mutation,
+        "SavedMutationID": mutation,
+        "Created": repo.texts.get("created", ""),
+        "Updated": repo.updated,
+    }
+
+
+def describe_instance(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> dict[str, Any]:
+    """An instance as it is at a version."""
+    try:
+        kind = datatype(instance.typename)
+    except DagdvidError:
+        kind = None
+    where = f"dagdvid @ {catalog.store.folder}"
+    base = {
+        "TypeName": instance.typename,
+        "TypeURL": kind.url if kind else "",
+        "TypeVersion": kind.version if kind else "",
+        "DataUUID": instance.uuid,
+        "Name": instance.name,
+        "RepoUUID": instance.origin,
+        "Compression": instance.config.get("Compression", ""),
+        "Checksum": instance.config.get("Checksum", ""),
+        "Syncs": sorted(instance.syncs),
+        "Versioned": instance.versioned,
+        "KVStore": where,
+        "LogStore": where,
+        "Tags": dict(instance.tags) or None,
+    }
+    members = kind.info(instance, catalog.snapshot(repo, version, instance)) if kind else {"Extended": {}}
+    return {"Base": base, **members}
+
+
+def _describe_version(repo: Repo, version: Version) -> dict[str, Any]:
+    node = {
+        "Branch": version.branch,
+        "Note": version.note,
+        "Log": list(version.log),
+        "UUID": version.uuid,
+        "VersionID": version.id,
+        "Locked": version.locked,
+        "Parents": [repo.versions[p].id for p in version.parents],
+        "Children": [repo.versions[c].id for c in repo.children[version.uuid]],
+        "Created": version.created,
+        "Updated": version.updated,
+    }
+    if version.commit is not None:
+        node["Hash"] = version.commit.hex()
+    return node

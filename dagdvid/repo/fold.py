@@ -1,0 +1,118 @@
+"""Commit: seal a version at once, then fold its staging into trees and bind its UUID to a commit (SPEC 6.4)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+from dagdvid.objects.blobs import make_value
+from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.store import Object, prepare
+from dagdvid.objects.tree import edit
+from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
+from dagdvid.registry import datatype
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.commits import Commit, Content, content_of, read_commit
+from dagdvid.repo.model import Repo, Version
+from dagdvid.repo.operations import Bind, Seal
+from dagdvid.repo.record import record_stamp
+from dagdvid.repo.staging import value_of
+
+__all__ = ["commit", "fold", "resume"]
+
+_PAGE = 10_000
+_folding = threading.Lock()
+
+log = logging.getLogger(__name__)
+
+
+def commit(catalog: Catalog, repo: Repo, version: Version, note: str, lines: Sequence[str], user: str) -> bytes:
+    """Lock a version and make its commit; the commit's id.
+
+    Raises:
+        Locked: it is locked already.
+    """
+    catalog.store.run(Seal(repo.id, version.id, note, [record_stamp(line) for line in lines], user))
+    return fold(catalog, repo.root, version.uuid)
+
+
+def resume(catalog: Catalog) -> None:
+    """Fold what a crash left sealed."""
+    for repo in catalog.repos().values():
+        for version in repo.versions.values():
+            if version.state == "sealed":
+                log.info("finishing the commit of version %s", version.uuid)
+                fold(catalog, repo.root, version.uuid)
+
+
+def fold(catalog: Catalog, root: str, uuid: str) -> bytes:
+    """The commit of a locked version, made now if need be. The same staging always gives the same commit."""
+    with _folding:
+        return _fold(catalog, root, uuid)
+
+
+def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
+    repo = catalog.repos()[root]
+    version = repo.versions[uuid]
+    if version.commit is not None:
+        return version.commit
+    parents = tuple(_fold(catalog, root, parent) for parent in version.parents)
+    base = read_commit(catalog.nodes, parents[0]).root if parents else EMPTY
+    writer = NodeWriter(catalog.nodes)
+    edits: list[edit.Edit] = []
+    objects: list[Object] = []
+    for instance_uuid, spaces in _staged(catalog, repo, version).items():
+        key = bytes.fromhex(instance_uuid)
+        instance = repo.by_data_uuid[instance_uuid]
+        before = content_of(catalog.nodes, base, instance_uuid)
+        roots = dict(before.roots) if before else {}
+        number = repo.numbers[instance_uuid]
+        for space in spaces:
+            roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, version.id, number, space))
+        settings = before.settings if before else datatype(instance.typename).content_settings(instance.config)
+        content = Content(instance.typename, settings, {s: r for s, r in roots.items() if r != EMPTY})
+        if content.roots:
+            value, blobs = make_value(key, content.encode())
+            edits.append((key, value))
+            objects += blobs
+        else:
+            edits.append((key, None))
+    made = Commit(
+        repo=root,
+        uuid=uuid,
+        parents=parents,
+        root=edit.apply(writer, base, sorted(edits, key=lambda e: e[0])),
+        branch=version.branch,
+        note=version.note,
+        log=version.log,
+        user=version.user,
+        created=version.created,
+        time=version.updated,
+    )
+    item = prepare(ObjectType.COMMIT, made.encode())
+    catalog.store.run(Bind(repo.id, version.id, item.id, [*objects, *writer.take(), item]))
+    return item.id
+
+
+def _staged(catalog: Catalog, repo: Repo, version: Version) -> Mapping[str, list[str]]:
+    """The key spaces with staged rows, by data UUID."""
+    names = {number: uuid for uuid, number in repo.numbers.items()}
+    found: dict[str, list[str]] = {}
+    sql = "SELECT DISTINCT data, space FROM staging WHERE version = ? ORDER BY data, space"
+    for number, space in catalog.store.database.rows(sql, (version.id,)):
+        found.setdefault(names[number], []).append(space)
+    return found
+
+
+def _rows(catalog: Catalog, version: int, data: int, space: str) -> Iterator[edit.Edit]:
+    """The staged changes of a space in key order, a page a query: no read transaction lasts."""
+    after = b""
+    sql = (
+        "SELECT key, kind, value, size FROM staging"
+        " WHERE version = ? AND data = ? AND space = ? AND key > ? ORDER BY key LIMIT ?"
+    )
+    while rows := catalog.store.database.rows(sql, (version, data, space, after, _PAGE)):
+        for key, kind, value, size in rows:
+            yield key, value_of(kind, value, size)
+        after = rows[-1][0]

@@ -1,0 +1,193 @@
+"""Changes to repos and versions, as prepared operations for the writer: plain data, checked again where they are applied."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dagdvid.errors import BadRequest, Locked, RefMoved
+from dagdvid.objects.local.store import next_value
+from dagdvid.objects.store import Object
+from dagdvid.repo.record import now
+
+__all__ = ["AddVersion", "Bind", "CreateRepo", "Seal", "SetRecord", "SetRemote", "SetTexts", "touch"]
+
+
+def touch(conn: sqlite3.Connection, repo: int) -> None:
+    """Note that a repo changed, for all processes."""
+    generation = next_value(conn, "generation") + 1
+    conn.execute("UPDATE repos SET updated = ?, generation = ? WHERE id = ?", (now(), generation, repo))
+
+
+def add_version(
+    conn: sqlite3.Connection, repo: int, uuid: str, branch: str, parents: Sequence[str], note: str
+) -> None:
+    """Enter an open version."""
+    stamp = now()
+    try:
+        conn.execute(
+            "INSERT INTO versions (repo, uuid, branch, parents, note, log, created, updated, state)"
+            " VALUES (?, ?, ?, ?, ?, '[]', ?, ?, 'open')",
+            (repo, uuid, branch, json.dumps(list(parents)), note, stamp, stamp),
+        )
+    except sqlite3.IntegrityError:
+        raise BadRequest(f"UUID {uuid} is taken") from None
+
+
+@dataclass(frozen=True)
+class CreateRepo:
+    """A new repo with its open root version."""
+
+    root: str
+    record: bytes
+    objects: Sequence[Object]
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises BadRequest: the UUID is taken."""
+        row = conn.execute(
+            "INSERT INTO repos (root, record, updated, generation) VALUES (?, ?, '', 0) RETURNING id",
+            (self.root, self.record),
+        ).fetchone()
+        add_version(conn, row[0], self.root, "", (), "")
+        touch(conn, row[0])
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """Move a repo's record from one state to the next, and number a new instance."""
+
+    repo: int
+    before: bytes
+    after: bytes
+    objects: Sequence[Object]
+    new_data: str = ""
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises RefMoved: the record is no longer at `before`."""
+        changed = conn.execute(
+            "UPDATE repos SET record = ? WHERE id = ? AND record = ?", (self.after, self.repo, self.before)
+        )
+        if changed.rowcount != 1:
+            raise RefMoved("the repo record changed meanwhile")
+        if self.new_data:
+            conn.execute("INSERT INTO data (uuid) VALUES (?)", (self.new_data,))
+        touch(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class AddVersion:
+    """An open child of locked versions."""
+
+    repo: int
+    uuid: str
+    branch: str
+    parents: Sequence[str]
+    note: str
+    new_branch: bool
+    objects: Sequence[Object] = ()
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises BadRequest: a parent is open, the branch exists or goes on elsewhere, the UUID is taken."""
+        for parent in self.parents:
+            row = conn.execute("SELECT state FROM versions WHERE uuid = ?", (parent,)).fetchone()
+            if row is None or row[0] == "open":
+                raise BadRequest(f"can't branch an unlocked node: commit {parent} first")
+        same = conn.execute(
+            "SELECT uuid, parents FROM versions WHERE repo = ? AND branch = ?", (self.repo, self.branch)
+        ).fetchall()
+        if self.new_branch and same:
+            raise BadRequest(f"branch already exists with given name {self.branch!r}")
+        if any(set(self.parents) & set(json.loads(parents)) for _, parents in same):
+            raise BadRequest(f"branch already exists with given name: {self.parents[0]} has a child on it")
+        add_version(conn, self.repo, self.uuid, self.branch, self.parents, self.note)
+        touch(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class SetTexts:
+    """Change the note of an open version, or add to its log."""
+
+    repo: int
+    version: int
+    note: str | None
+    log: Sequence[str]
+    objects: Sequence[Object] = ()
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises Locked: the version is committed."""
+        _write_texts(conn, self.version, self.note, self.log, "open")
+        touch(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Lock a version at once; folding its staging into trees comes after."""
+
+    repo: int
+    version: int
+    note: str
+    log: Sequence[str]
+    user: str
+    objects: Sequence[Object] = ()
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises Locked: it is already."""
+        _write_texts(conn, self.version, self.note or None, self.log, "sealed", self.user)
+        touch(conn, self.repo)
+
+
+def _write_texts(
+    conn: sqlite3.Connection, version: int, note: str | None, log: Sequence[str], state: str, user: str = ""
+) -> None:
+    row = conn.execute("SELECT note, log, state FROM versions WHERE id = ?", (version,)).fetchone()
+    if row is None or row[2] != "open":
+        raise Locked("the version is committed")
+    lines = json.dumps([*json.loads(row[1]), *log], ensure_ascii=False)
+    conn.execute(
+        "UPDATE versions SET note = ?, log = ?, state = ?, user = ?, updated = ? WHERE id = ?",
+        (row[0] if note is None else note, lines, state, user, now(), version),
+    )
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Bind a sealed version to its commit; its staging has become trees."""
+
+    repo: int
+    version: int
+    commit: bytes
+    objects: Sequence[Object]
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises RefMoved: it is bound to another commit."""
+        row = conn.execute("SELECT state, commit_id FROM versions WHERE id = ?", (self.version,)).fetchone()
+        if row is not None and row[0] == "committed" and row[1] == self.commit:
+            return
+        if row is None or row[0] != "sealed":
+            bound = row[1].hex() if row and row[1] else "none"
+            raise RefMoved(f"the version is bound to commit {bound}, not {self.commit.hex()}")
+        conn.execute(
+            "UPDATE versions SET state = 'committed', commit_id = ?, epoch = epoch + 1 WHERE id = ?",
+            (self.commit, self.version),
+        )
+        conn.execute("DELETE FROM staging WHERE version = ?", (self.version,))
+        touch(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class SetRemote:
+    """Name a remote of a repo: a setting of this server, not of the repo."""
+
+    repo: int
+    name: str
+    url: str
+    objects: Sequence[Object] = ()
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Add or change it."""
+        conn.execute(
+            "INSERT INTO remotes VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET url = excluded.url",
+            (self.repo, self.name, self.url),
+        )

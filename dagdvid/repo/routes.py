@@ -1,0 +1,313 @@
+"""Endpoints of repos and versions: tables of handlers `(catalog, target, request)` (`(catalog, request)` without a UUID)."""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dagdvid.datatype import Instance
+from dagdvid.errors import BadRequest
+from dagdvid.registry import datatype
+from dagdvid.repo import fold
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.describe import describe_repo
+from dagdvid.repo.model import MASTER, Repo, Version
+from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply
+
+__all__ = ["NODE", "REPO", "REPOS", "RESERVED", "Target"]
+
+RESERVED = frozenset({"log", "branch", "note", "commit", "newversion", "diff", "hash"})
+"""Names that no instance may have: DVID's, and the node endpoints that are ours."""
+
+_TEXT_BODY = 16 * 2**20
+
+
+class Target(NamedTuple):
+    """What the UUID of a path means."""
+
+    repo: Repo
+    version: Version
+
+
+def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON members by lower-case name: DVID's clients write them in any case."""
+    return {key.lower(): value for key, value in body.items()}
+
+
+def _text(fields: Mapping[str, Any], name: str, default: str = "") -> str:
+    value = fields.get(name, default)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name!r} must be a string")
+    return value
+
+
+def _lines(fields: Mapping[str, Any], *, required: bool = False) -> list[str]:
+    lines = fields.get("log")
+    if lines is None and not required:
+        return []
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise BadRequest("'log' must be a list of strings")
+    return lines
+
+
+def create_repo(catalog: Catalog, request: Request) -> Reply:
+    """POST repos."""
+    fields = _fields(request.json_object(required=False))
+    root = catalog.create_repo(_text(fields, "alias"), _text(fields, "description"), _text(fields, "root"))
+    return json_reply({"root": root})
+
+
+def all_info(catalog: Catalog, request: Request) -> Reply:  # noqa: ARG001
+    """GET repos/info."""
+    repos = catalog.repos()
+    return json_reply({root: describe_repo(catalog, repos[root]) for root in sorted(repos)})
+
+
+def exists(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """HEAD repo."""
+    return Reply(content_type="text/plain")
+
+
+def repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET info."""
+    return json_reply(describe_repo(catalog, target.repo))
+
+
+def set_repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST info."""
+    fields = _fields(request.json_object())
+    facts: dict[str, Any] = {name: _text(fields, name) for name in ("alias", "description") if name in fields}
+    if facts:
+        catalog.change_record(target.repo.root, lambda _: facts, request.user)
+    return Reply()
+
+
+def repo_log(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET log."""
+    return json_reply({"log": list(target.repo.log)})
+
+
+def add_repo_log(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST log."""
+    catalog.add_log(target.repo.root, _lines(_fields(request.json_object()), required=True), request.user)
+    return Reply()
+
+
+def branch_versions(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET branch-versions."""
+    branch = request.args["branch"]
+    return json_reply([v.uuid for v in target.repo.line("" if branch == MASTER else branch)])
+
+
+def create_instance(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST instance."""
+    settings = {}
+    for key, value in _fields(request.json_object()).items():
+        if key == "versioned" and isinstance(value, bool):
+            settings[key] = "true" if value else "false"
+        elif isinstance(value, str):
+            settings[key] = value
+        else:
+            raise BadRequest(f"setting for {key!r} was not a string: {value!r}")
+    if target.version.locked:
+        raise BadRequest(f"new data instance cannot be created on locked node {target.version.uuid}")
+    instance = new_instance(settings, target.version.uuid)
+    catalog.create_instance(target.repo.root, instance, request.user)
+    text = f"Added {instance.name} [{instance.typename}] to node {target.version.uuid}"
+    return json_reply({"result": text})
+
+
+def new_instance(settings: Mapping[str, str], origin: str) -> Instance:
+    """An instance of creation settings (names in lower case).
+
+    Raises:
+        BadRequest: a name that cannot be, or a setting that the datatype or all of them refuse.
+        UnknownName: no such datatype.
+    """
+    name, typename = settings.get("dataname", ""), settings.get("typename", "")
+    if not typename:
+        raise BadRequest("'typename' is missing")
+    if not name or "/" in name or not name.isprintable():
+        raise BadRequest(f"{name!r} cannot be the name of a data instance")
+    if name in RESERVED:
+        raise BadRequest(f"data instance name {name!r} is reserved")
+    versioned = settings.get("versioned", "true").lower()
+    if versioned not in ("true", "false", "1", "0"):
+        raise BadRequest(f"setting versioned must be true or false, not {versioned!r}")
+    tags = dict(_tag(item) for item in settings.get("tags", "").split(",") if item)
+    return Instance(
+        uuid=uuids.uuid4().hex,
+        name=name,
+        typename=typename,
+        origin=origin,
+        versioned=versioned in ("true", "1"),
+        settings=dict(settings),
+        config=datatype(typename).configure(settings),
+        tags=tags,
+    )
+
+
+def _tag(item: str) -> tuple[str, str]:
+    name, equals, value = item.partition("=")
+    if not equals or not name.strip():
+        raise BadRequest(f"setting tags wants name=value pairs with commas between, not {item!r}")
+    return name.strip(), value.strip()
+
+
+def note(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET note."""
+    return json_reply({"note": target.version.note})
+
+
+def set_note(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST note."""
+    fields = _fields(request.json_object())
+    if "note" not in fields:
+        raise BadRequest("'note' is missing")
+    catalog.set_texts(target.repo, target.version, _text(fields, "note"), ())
+    return Reply()
+
+
+def node_log(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET log."""
+    return json_reply({"log": list(target.version.log)})
+
+
+def add_node_log(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST log."""
+    catalog.set_texts(target.repo, target.version, None, _lines(_fields(request.json_object()), required=True))
+    return Reply()
+
+
+def status(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET status, GET commit."""
+    return json_reply({"Locked": target.version.locked})
+
+
+def commit(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST commit."""
+    fields = _fields(request.json_object())
+    fold.commit(catalog, target.repo, target.version, _text(fields, "note"), _lines(fields), request.user)
+    return json_reply({"committed": target.version.uuid})
+
+
+def version_hash(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+    """GET hash."""
+    if not target.version.locked:
+        raise BadRequest(f"version {target.version.uuid} has no hash before it is committed")
+    return json_reply({"hash": fold.fold(catalog, target.repo.root, target.version.uuid).hex()})
+
+
+def new_version(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST newversion."""
+    fields = _fields(request.json_object(required=False))
+    child = catalog.new_version(target.repo, target.version, _text(fields, "note"), _text(fields, "uuid"))
+    return json_reply({"child": child})
+
+
+def new_branch(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST branch."""
+    fields = _fields(request.json_object())
+    branch = _text(fields, "branch")
+    child = catalog.new_version(target.repo, target.version, _text(fields, "note"), _text(fields, "uuid"), branch)
+    return json_reply({"child": child})
+
+
+REPOS = RouteTable(
+    (
+        Route(
+            ("POST",),
+            "repos",
+            create_repo,
+            'Make a repo with an open root version. Body: JSON {"alias", "description", "root"}, all optional; '
+            '"root" is the UUID to give it. Answers {"root": UUID}.',
+            right=Right.MANAGE,
+            max_body=_TEXT_BODY,
+        ),
+        Route(("GET", "HEAD"), "repos/info", all_info, "All repos with their versions and instances, by root UUID."),
+    )
+)
+
+REPO = RouteTable(
+    (
+        Route(("HEAD",), "", exists, "200 if there is such a repo, else 400."),
+        Route(("GET", "HEAD"), "info", repo_info, "The repo with its versions and instances."),
+        Route(
+            ("POST",),
+            "info",
+            set_repo_info,
+            'Change alias or description. Body: JSON {"alias", "description"}, both optional.',
+            right=Right.WRITE,
+            max_body=_TEXT_BODY,
+        ),
+        Route(
+            ("POST",),
+            "instance",
+            create_instance,
+            'Make a data instance. Body: JSON of strings: "typename" and "dataname", then settings: "versioned", '
+            '"Compression", "Checksum", "Tags", and those of the datatype.',
+            right=Right.WRITE,
+            max_body=_TEXT_BODY,
+        ),
+        Route(("GET", "HEAD"), "log", repo_log, "The log of the repo."),
+        Route(
+            ("POST",),
+            "log",
+            add_repo_log,
+            'Append to the log of the repo. Body: JSON {"log": [lines]}.',
+            right=Right.WRITE,
+            max_body=_TEXT_BODY,
+        ),
+        Route(
+            ("GET", "HEAD"),
+            "branch-versions/{branch}",
+            branch_versions,
+            "UUIDs from the leaf of a branch to the root; [] if there is no such branch.",
+        ),
+    )
+)
+
+
+def _node(methods: tuple[str, ...], pattern: str, handler: Any, doc: str, *, on_locked: bool = False) -> Route:
+    writes = "POST" in methods
+    return Route(
+        methods,
+        pattern,
+        handler,
+        doc,
+        on_locked=on_locked,
+        right=Right.WRITE if writes else Right.READ,
+        cache=Cache.LIVE,
+        max_body=_TEXT_BODY,
+    )
+
+
+_READ = ("GET", "HEAD")
+NODE = RouteTable(
+    (
+        _node(_READ, "note", note, "The note of the version."),
+        _node(("POST",), "note", set_note, 'Set the note. Body: JSON {"note": text}.'),
+        _node(_READ, "log", node_log, "The log of the version."),
+        _node(("POST",), "log", add_node_log, 'Append to the log. Body: JSON {"log": [lines]}.'),
+        _node(_READ, "status", status, "Whether the version is locked."),
+        _node(_READ, "commit", status, "Whether the version is locked."),
+        _node(("POST",), "commit", commit, 'Commit: lock the version for good. Body: JSON {"note", "log"}.'),
+        _node(_READ, "hash", version_hash, "The hash of a committed version: the id of its commit object."),
+        _node(
+            ("POST",),
+            "newversion",
+            new_version,
+            'Make an open child on the same branch. Body, optional: JSON {"note", "uuid"}.',
+            on_locked=True,
+        ),
+        _node(
+            ("POST",),
+            "branch",
+            new_branch,
+            'Make an open child on a new branch. Body: JSON {"branch", "note", "uuid"}, the first required.',
+            on_locked=True,
+        ),
+    )
+)
+

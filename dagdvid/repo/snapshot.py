@@ -1,0 +1,219 @@
+"""Snapshots: what a datatype reads. Staged rows over the trees of the newest commit below; nothing is held open."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dagdvid.datatype import MAX_KEY, Instance, Stored
+from dagdvid.errors import BadRequest, Corrupt, MissingObject
+from dagdvid.objects.blobs import read_values
+from dagdvid.objects.codecs import Codec
+from dagdvid.objects.local.database import Database
+from dagdvid.objects.tree import read as tree
+from dagdvid.objects.tree.node import BLOB, Ref, Value
+from dagdvid.objects.tree.nodes import EMPTY, Nodes
+from dagdvid.repo.staging import Layer, rows_in, rows_of
+
+__all__ = ["Base", "VersionSnapshot", "check_key", "merged_keys", "overlay"]
+
+_LOAD = 256
+"""Values that a scan loads together."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where a version's instance stands: its unfolded layers, newest first, and the roots below them."""
+
+    layers: tuple[Layer, ...]
+    roots: Mapping[str, bytes]
+
+
+class VersionSnapshot:
+    """An instance at a version (see `dagdvid.datatype.Snapshot`). Each call sees one moment.
+
+    A layer that is folded into trees while the snapshot lives is noticed by its epoch; `refresh` then gives the new base.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        database: Database,
+        instance: Instance,
+        version: str,
+        number: int,
+        refresh: Callable[[], Base],
+    ) -> None:
+        self.instance = instance
+        self.version = version
+        self.nodes = nodes
+        self.number = number
+        self._database = database
+        self._refresh = refresh
+        self.base = refresh()
+
+    def get(self, space: str, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+        return self.get_many(space, [key])[0]
+
+    def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of keys, in the order asked."""
+        return self.load(self.locate(space, keys))
+
+    def has(self, space: str, key: bytes) -> bool:
+        """Whether a key is there."""
+        return self.locate(space, [key])[0] is not None
+
+    def locate(self, space: str, keys: Sequence[bytes]) -> list[Value | None]:
+        """What the keys hold at this moment, unread: for `load`, later and in parts."""
+        for key in keys:
+            check_key(key)
+        base, staged = self._staged(space, keys)
+        return self._resolve(space, keys, base, staged)
+
+    def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
+        """The bytes of located values."""
+        values = iter(read_values(self.nodes.store, [v for v in located if v is not None]))
+        return [None if v is None else next(values) for v in located]
+
+    def stored_many(self, space: str, keys: Sequence[bytes]) -> list[Stored | None]:
+        """Values as they lie in the store."""
+        located = self.locate(space, keys)
+        blobs = [v.id for v in located if isinstance(v, Ref) and v.kind == BLOB]
+        found = dict(zip(blobs, self.nodes.store.get_many(blobs), strict=True))
+        result: list[Stored | None] = []
+        for value in located:
+            if value is None:
+                result.append(None)
+            elif isinstance(value, Ref) and value.kind == BLOB:
+                item = found[value.id]
+                if item is None:
+                    raise MissingObject(f"blob {value.id.hex()} is missing")
+                result.append(Stored(item.codec, item.size, item.payload))
+            else:
+                data = read_values(self.nodes.store, [value])[0]
+                result.append(Stored(Codec.RAW, len(data), data))
+        return result
+
+    def keys(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[bytes]:
+        """The keys with lo <= key < hi, in order."""
+        for keys, _ in self.scan(space, lo, hi):
+            yield from keys
+
+    def items(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The entries with lo <= key < hi, in order."""
+        for keys, values in self.scan(space, lo, hi):
+            for i in range(0, len(keys), _LOAD):
+                yield from zip(keys[i : i + _LOAD], read_values(self.nodes.store, values[i : i + _LOAD]), strict=True)
+
+    def count(self, space: str) -> int:
+        """How many keys a space has."""
+        base, changes = self._changes(space)
+        n = tree.count(self.nodes, self._root(base, space))
+        before = tree.get_many(self.nodes, self._root(base, space), [key for key, _ in changes])
+        for (_, after), old in zip(changes, before, strict=True):
+            n += (after is not None) - (old is not None)
+        return n
+
+    def scan(
+        self, space: str, lo: bytes = b"", hi: bytes | None = None
+    ) -> Iterator[tuple[list[bytes], list[Value]]]:
+        """Keys and tree values with lo <= key < hi, in batches: the staged ones copied at once, the rest streamed."""
+        base, changes = self._changes(space, lo, hi)
+        batches = tree.scan(self.nodes, self._root(base, space), lo, hi)
+        return batches if not changes else overlay(batches, changes)
+
+    def staged_keys(self, space: str) -> list[bytes]:
+        """The keys that have staged changes, in order."""
+        return [key for key, _ in self._changes(space)[1]]
+
+    def root(self, space: str) -> bytes:
+        """The root below the staged changes."""
+        return self._root(self.base, space)
+
+    def _root(self, base: Base, space: str) -> bytes:
+        return base.roots.get(space, EMPTY)
+
+    def _staged(
+        self, space: str, keys: Sequence[bytes]
+    ) -> tuple[Base, list[dict[bytes, tuple[Value | None, int]]]]:
+        while True:
+            base = self.base
+            if not base.layers:
+                return base, []
+            rows = rows_of(self._database, self.number, base.layers, space, keys)
+            if rows is not None:
+                return base, rows
+            self.base = self._refresh()
+
+    def _changes(
+        self, space: str, lo: bytes = b"", hi: bytes | None = None
+    ) -> tuple[Base, list[tuple[bytes, Value | None]]]:
+        while True:
+            base = self.base
+            if not base.layers:
+                return base, []
+            rows = rows_in(self._database, self.number, base.layers, space, lo, hi)
+            if rows is not None:
+                return base, rows
+            self.base = self._refresh()
+
+    def _resolve(
+        self,
+        space: str,
+        keys: Sequence[bytes],
+        base: Base,
+        staged: Sequence[Mapping[bytes, tuple[Value | None, int]]],
+    ) -> list[Value | None]:
+        found: dict[bytes, Value | None] = {}
+        for rows in reversed(staged):
+            found.update((key, value) for key, (value, _) in rows.items())
+        root = self._root(base, space)
+        if len(keys) == 1:
+            return [found[keys[0]] if keys[0] in found else tree.get(self.nodes, root, keys[0])]
+        rest = sorted({key for key in keys if key not in found})
+        found.update(zip(rest, tree.get_many(self.nodes, root, rest), strict=True))
+        return [found[key] for key in keys]
+
+
+def check_key(key: bytes) -> None:
+    """Raises BadRequest: a key that no tree can hold."""
+    if not 0 < len(key) <= MAX_KEY:
+        raise BadRequest(f"a key must have 1 to {MAX_KEY} bytes, this one has {len(key)}")
+
+
+def overlay(
+    batches: Iterator[tuple[list[bytes], list[Value]]], changes: list[tuple[bytes, Value | None]]
+) -> Iterator[tuple[list[bytes], list[Value]]]:
+    """Batches with sorted changes laid over them."""
+    at = 0
+    keys_changed = [key for key, _ in changes]
+    for keys, values in batches:
+        if not keys:
+            raise Corrupt("an empty batch in a scan")
+        end = bisect_left(keys_changed, keys[-1] + b"\0", at)
+        if end == at:
+            yield keys, values
+            continue
+        merged: dict[bytes, Value | None] = dict(zip(keys, values, strict=True))
+        merged.update(changes[at:end])
+        at = end
+        yield from _batch(sorted(merged.items(), key=lambda item: item[0]))
+    yield from _batch(changes[at:])
+
+
+def _batch(entries: Sequence[tuple[bytes, Value | None]]) -> Iterator[tuple[list[bytes], list[Value]]]:
+    present = [(key, value) for key, value in entries if value is not None]
+    if present:
+        yield [key for key, _ in present], [value for _, value in present]
+
+
+def merged_keys(*streams: Iterator[bytes]) -> Iterator[bytes]:
+    """Ascending keys of several ascending streams, each once."""
+    last = None
+    for key in heapq.merge(*streams):
+        if key != last:
+            yield key
+            last = key

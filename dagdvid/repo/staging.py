@@ -1,0 +1,152 @@
+"""Staged changes: rows of open versions in the embedded database, and the operation that adds them (SPEC 6.5)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dagdvid.errors import Locked, StaleRead
+from dagdvid.objects.local.database import Database
+from dagdvid.objects.local.store import next_value
+from dagdvid.objects.store import Object
+from dagdvid.objects.tree.node import INLINE, Ref, Value
+
+__all__ = ["REMOVED", "Layer", "Row", "Stage", "rows_in", "rows_of", "value_of"]
+
+REMOVED = 3
+_PART = 400
+
+Row = tuple[str, bytes, int, bytes, int]
+"""space, key, kind, value, size."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One version's staging, as a snapshot knows it. `version` 0: the unversioned instance itself."""
+
+    version: int
+    epoch: int
+
+
+def value_of(kind: int, value: bytes, size: int) -> Value | None:
+    """The tree value of a row; None where it removes."""
+    if kind == INLINE:
+        return value
+    return None if kind == REMOVED else Ref(kind, value, size)
+
+
+def row_of(space: str, key: bytes, value: Value | None) -> Row:
+    """The row of a change."""
+    if value is None:
+        return space, key, REMOVED, b"", 0
+    if isinstance(value, Ref):
+        return space, key, value.kind, value.id, value.size
+    return space, key, INLINE, value, len(value)
+
+
+def _epochs_hold(conn: sqlite3.Connection, data: int, layers: Sequence[Layer]) -> bool:
+    for layer in layers:
+        if layer.version:
+            row = conn.execute("SELECT epoch FROM versions WHERE id = ?", (layer.version,)).fetchone()
+        else:
+            row = conn.execute("SELECT epoch FROM data WHERE id = ?", (data,)).fetchone()
+        if row is None or row[0] != layer.epoch:
+            return False
+    return True
+
+
+def rows_of(
+    database: Database, data: int, layers: Sequence[Layer], space: str, keys: Sequence[bytes]
+) -> list[dict[bytes, tuple[Value | None, int]]] | None:
+    """For each layer the staged (value, sequence number) of those keys that have one, all at one moment.
+
+    None if a layer was folded since it was looked up: look again.
+    """
+    conn = database.reader
+    conn.execute("BEGIN")
+    try:
+        if not _epochs_hold(conn, data, layers):
+            return None
+        found = []
+        for layer in layers:
+            rows: dict[bytes, tuple[Value | None, int]] = {}
+            for start in range(0, len(keys), _PART):
+                part = keys[start : start + _PART]
+                marks = ",".join("?" * len(part))
+                sql = (
+                    "SELECT key, kind, value, size, seq FROM staging"  # noqa: S608  marks only
+                    f" WHERE version = ? AND data = ? AND space = ? AND key IN ({marks})"
+                )
+                for key, kind, value, size, seq in conn.execute(sql, (layer.version, data, space, *part)):
+                    rows[key] = value_of(kind, value, size), seq
+            found.append(rows)
+        return found
+    finally:
+        conn.execute("COMMIT")
+
+
+def rows_in(
+    database: Database, data: int, layers: Sequence[Layer], space: str, lo: bytes = b"", hi: bytes | None = None
+) -> list[tuple[bytes, Value | None]] | None:
+    """The staged changes with lo <= key < hi in key order, the first layer winning, all at one moment; None as above."""
+    conn = database.reader
+    conn.execute("BEGIN")
+    try:
+        if not _epochs_hold(conn, data, layers):
+            return None
+        merged: dict[bytes, Value | None] = {}
+        for layer in reversed(layers):
+            merged.update(_select(conn, layer.version, data, space, lo, hi))
+    finally:
+        conn.execute("COMMIT")
+    return list(merged.items()) if len(layers) == 1 else sorted(merged.items(), key=lambda item: item[0])
+
+
+def _select(
+    conn: sqlite3.Connection, version: int, data: int, space: str, lo: bytes, hi: bytes | None
+) -> Iterator[tuple[bytes, Value | None]]:
+    sql = "SELECT key, kind, value, size FROM staging WHERE version = ? AND data = ? AND space = ? AND key >= ?"
+    args: list[object] = [version, data, space, lo]
+    if hi is not None:
+        sql += " AND key < ?"
+        args.append(hi)
+    for key, kind, value, size in conn.execute(sql + " ORDER BY key", args):
+        yield key, value_of(kind, value, size)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Add changes to an open version (0: to an unversioned instance), if what they rest on still stands."""
+
+    version: int
+    data: int
+    rows: Sequence[Row]
+    reads: Mapping[tuple[str, bytes], int]
+    """Sequence number of each key that was read; 0 if it had no row."""
+    objects: Sequence[Object]
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises Locked: committed meanwhile; StaleRead: a key read has changed."""
+        if self.version:
+            row = conn.execute("SELECT state FROM versions WHERE id = ?", (self.version,)).fetchone()
+            if row is None or row[0] != "open":
+                raise Locked("the version was committed meanwhile")
+        for (space, key), seq in self.reads.items():
+            row = conn.execute(
+                "SELECT seq FROM staging WHERE version = ? AND data = ? AND space = ? AND key = ?",
+                (self.version, self.data, space, key),
+            ).fetchone()
+            if (row[0] if row else 0) != seq:
+                raise StaleRead("what the request read has changed meanwhile")
+        first = next_value(conn, "seq", len(self.rows), start=1)
+        conn.executemany(
+            "INSERT INTO staging VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " kind = excluded.kind, value = excluded.value, size = excluded.size, seq = excluded.seq",
+            _numbered(self.version, self.data, self.rows, first),
+        )
+
+
+def _numbered(version: int, data: int, rows: Iterable[Row], first: int) -> Iterator[tuple[object, ...]]:
+    for i, (space, key, kind, value, size) in enumerate(rows):
+        yield version, data, space, key, kind, value, size, first + i

@@ -1,0 +1,179 @@
+"""fsck: walks everything that the refs reach, hashes each object again, and proves each tree node canonical."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from dagdvid.errors import DagdvidError, DamageError, MissingObject
+from dagdvid.objects.blobs import decode_blob_list
+from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.store import Object, verified
+from dagdvid.objects.tree.check import check_node
+from dagdvid.objects.tree.node import BLOB_LIST, Node, Ref
+from dagdvid.objects.tree.nodes import EMPTY
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.commits import Commit, decode_content
+from dagdvid.repo.record import Record
+
+__all__ = ["verify"]
+
+_BATCH = 256
+_REPORT_EVERY = 0.5
+_MOST = 1000
+
+
+class _Walk:
+    """One run: what was seen, and what was wrong."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.seen: set[bytes] = set()
+        self.bytes = 0
+        self.problems: list[dict[str, Any]] = []
+        self.place: dict[str, Any] = {}
+
+    def problem(self, error: DagdvidError, name: bytes | None = None) -> None:
+        """Note what is wrong with an object, and where it was met."""
+        if len(self.problems) < _MOST:
+            at = {"object": name.hex()} if name else {}
+            self.problems.append({"code": error.code, "error": str(error), **self.place, **at})
+
+    def fetch(self, names: list[bytes]) -> list[tuple[bytes, Object]]:
+        """Those objects that were not seen yet, proven to match their hashes."""
+        fresh = list(dict.fromkeys(n for n in names if n not in self.seen and n != EMPTY))
+        self.seen.update(fresh)
+        found = []
+        store = self.catalog.store
+        for name in fresh:
+            try:
+                item = store.get_many([name])[0]
+                if item is None:
+                    raise MissingObject(f"object {name.hex()} is missing")
+                found.append((name, verified(item)))
+                self.bytes += item.size
+            except DamageError as error:
+                self.problem(error, name)
+        return found
+
+    def tree(self, root: bytes) -> Iterator[list[tuple[bytes, Any]]]:
+        """Walk a tree; yields the entries of each leaf that was not seen before."""
+        stack = [(root, True)]
+        while stack:
+            batch = [stack.pop() for _ in range(min(_BATCH, len(stack)))]
+            last = dict(batch)
+            for name, item in self.fetch([name for name, _ in batch]):
+                try:
+                    node = Node(item.data())
+                    if node.type != item.type:
+                        raise MissingObject(f"object {name.hex()} is not a tree node of its level")
+                    check_node(node, last=last[name])
+                except DamageError as error:
+                    self.problem(error, name)
+                    continue
+                if node.level:
+                    stack += [(child, last[name] and i == node.n - 1) for i, child in enumerate(node.ids)]
+                else:
+                    yield list(zip(node.keys, node.values, strict=True))
+
+    def values(self, root: bytes) -> Iterator[None]:
+        """Walk a tree and the blobs of its values; yields now and then."""
+        for entries in self.tree(root):
+            refs = [value for _, value in entries if isinstance(value, Ref)]
+            for start in range(0, len(refs), _BATCH):
+                part = refs[start : start + _BATCH]
+                lists = {ref.id for ref in part if ref.kind == BLOB_LIST}
+                for name, item in self.fetch([ref.id for ref in part]):
+                    if name in lists and item.type == ObjectType.BLOB_LIST:
+                        try:
+                            self.fetch([chunk for chunk, _ in decode_blob_list(item.data())])
+                        except DamageError as error:
+                            self.problem(error, name)
+                yield
+
+
+def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
+    """Check all. Yields {"progress", "done", "total"} now and then, at last {"result": report}; changes nothing."""
+    walk = _Walk(catalog)
+    reported = time.monotonic()
+    versions = 0
+    for _ in _steps(walk):
+        versions += walk.place.pop("_counted", 0)
+        if time.monotonic() - reported > _REPORT_EVERY:
+            reported = time.monotonic()
+            yield {"progress": "objects checked", "done": len(walk.seen), "total": None}
+    yield {
+        "result": {
+            "ok": not walk.problems,
+            "versions": versions,
+            "objects": len(walk.seen),
+            "bytes": walk.bytes,
+            "problems": walk.problems,
+        }
+    }
+
+
+def _steps(walk: _Walk) -> Iterator[None]:
+    for repo in walk.catalog.repos().values():
+        walk.place = {"repo": repo.root, "ref": "record"}
+        yield from _records(walk, repo.record)
+        for number, record in walk.catalog.store.database.rows("SELECT id, record FROM data WHERE record NOT NULL"):
+            if number in repo.numbers.values():
+                yield from _records(walk, record)
+        for version in repo.versions.values():
+            walk.place = {"repo": repo.root, "version": version.uuid}
+            if version.commit is not None:
+                for name, item in walk.fetch([version.commit]):
+                    try:
+                        yield from _contents(walk, Commit.decode(item.data()).root)
+                    except DamageError as error:
+                        walk.problem(error, name)
+            yield from _staged(walk, version.id)
+            walk.place["_counted"] = 1
+            yield
+    walk.place = {"ref": "unversioned"}
+    yield from _staged(walk, 0)
+
+
+def _contents(walk: _Walk, root: bytes) -> Iterator[None]:
+    for entries in walk.tree(root):
+        for key, value in entries:
+            walk.place["data"] = key.hex()
+            raw = value if isinstance(value, bytes) else None
+            if raw is None:
+                for _, item in walk.fetch([value.id]):
+                    raw = item.data()
+            if raw is not None:
+                for space, space_root in decode_content(raw).roots.items():
+                    walk.place["space"] = space
+                    yield from walk.values(space_root)
+            walk.place.pop("space", None)
+        walk.place.pop("data", None)
+
+
+def _records(walk: _Walk, record: bytes | None) -> Iterator[None]:
+    while record is not None:
+        parents: tuple[bytes, ...] = ()
+        for name, item in walk.fetch([record]):
+            try:
+                decoded = Record.decode(item.data())
+                yield from _contents(walk, decoded.root) if decoded.kind == "data" else walk.values(decoded.root)
+                parents = decoded.parents
+            except DamageError as error:
+                walk.problem(error, name)
+        record = parents[0] if parents else None
+        for other in parents[1:]:
+            yield from _records(walk, other)
+
+
+def _staged(walk: _Walk, version: int) -> Iterator[None]:
+    sql = "SELECT kind, value FROM staging WHERE version = ? AND kind IN (1, 2)"
+    for kind, value in walk.catalog.store.database.rows(sql, (version,)):
+        for name, item in walk.fetch([value]):
+            if kind == BLOB_LIST:
+                try:
+                    walk.fetch([chunk for chunk, _ in decode_blob_list(item.data())])
+                except DamageError as error:
+                    walk.problem(error, name)
+        yield

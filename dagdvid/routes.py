@@ -1,0 +1,185 @@
+"""Routes as data: what a handler table says, and nothing of any web framework.
+
+A `RouteTable` is a tuple of `Route`s. From it come dispatch, the refusal of writes on committed versions, rights, body
+limits, `/api/help`, OpenAPI and the completeness tests; one fact stands in one place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from dagdvid.errors import BadRequest
+
+__all__ = ["MAX_BODY", "Cache", "Reply", "Request", "Right", "Route", "RouteTable", "json_reply", "text_reply"]
+
+MAX_BODY = 3 * 1000**3
+"""Bytes of the largest body that any route takes: DVID's MaxDataRequest (server/server.go)."""
+
+
+class Right(Enum):
+    """What a caller must be allowed to do."""
+
+    READ = "read"
+    WRITE = "write"
+    MANAGE = "manage"
+    """As POST /api/repos: open where the server listens on loopback only, else with the admin token."""
+    ADMIN = "admin"
+
+
+class Cache(Enum):
+    """How long an answer may be kept (design.md, section 8)."""
+
+    LIVE = "live"
+    CONTENT = "content"
+    IMMUTABLE = "immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, decoded: `args` are the placeholders of the route's pattern, `query` the last value of each item."""
+
+    method: str
+    path: str
+    args: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+    body: bytes = b""
+    admin: bool = False
+    local: bool = False
+    """The server listens on loopback only, so that whoever reaches it may manage it."""
+
+    @property
+    def user(self) -> str:
+        """Who says to ask: `?u=`."""
+        return self.query.get("u", "")
+
+    @property
+    def app(self) -> str:
+        """What program says to ask: `?app=`."""
+        return self.query.get("app", "")
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean query item as DVID takes it: `true`, `on` or `1`."""
+        value = self.query.get(name)
+        return default if value is None else value.lower() in ("true", "on", "1")
+
+    def json_object(self, *, required: bool = True) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            BadRequest: not JSON, not an object, or empty although required.
+        """
+        if not self.body.strip() and not required:
+            return {}
+        try:
+            value = json.loads(self.body)
+        except ValueError as error:
+            raise BadRequest(f"malformed JSON in the request body: {error}") from None
+        if not isinstance(value, dict):
+            raise BadRequest("the request body must be a JSON object")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. A body that is an iterator is streamed; it is closed if the client goes away."""
+
+    body: bytes | Iterator[bytes] = b""
+    content_type: str = ""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_reply(value: Any, status: int = 200) -> Reply:
+    """A compact JSON answer."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return Reply(text.encode("utf-8", "surrogateescape"), "application/json", status)
+
+
+def text_reply(text: str, status: int = 200) -> Reply:
+    """A plain text answer."""
+    return Reply(text.encode(), "text/plain", status)
+
+
+Handler = Callable[..., Reply]
+"""`(context, ..., request) -> Reply`; the table's owner says what stands before the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint. `pattern` is words and `{placeholders}` between slashes; `{name?}` may be absent, at the end only."""
+
+    methods: tuple[str, ...]
+    pattern: str
+    handler: Handler
+    doc: str
+    mutates: bool = False
+    """It changes data: the handler gets a transaction, and read-only servers refuse it."""
+    on_locked: bool = False
+    """It is allowed on a committed version although its method is POST, PUT or DELETE."""
+    right: Right = Right.READ
+    cache: Cache = Cache.LIVE
+    max_body: int = MAX_BODY
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Query items that it reads, with what they mean: for the help."""
+    hot: bool = False
+    """Small and frequent: dispatched ahead of the framework where the server can."""
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The pattern, split."""
+        return tuple(self.pattern.strip("/").split("/"))
+
+
+class RouteTable:
+    """Routes in order of preference; the first that fits is taken."""
+
+    def __init__(self, routes: Iterable[Route], *, surplus: bool = False) -> None:
+        """`surplus`: further path segments are ignored, as DVID does on instance endpoints."""
+        self.routes = tuple(routes)
+        self.surplus = surplus
+        self._compiled = [(route, route.segments) for route in self.routes]
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self.routes)
+
+    def match(self, method: str, path: list[str]) -> tuple[Route, dict[str, str]] | None:
+        """The route for a method and the decoded segments of a path, with its arguments."""
+        for route, segments in self._compiled:
+            if method in route.methods:
+                args = _match(segments, path, self.surplus)
+                if args is not None:
+                    return route, args
+        return None
+
+    def methods(self, path: list[str]) -> list[str]:
+        """The methods under which a path is known."""
+        found = {
+            m
+            for route, segments in self._compiled
+            if _match(segments, path, self.surplus) is not None
+            for m in route.methods
+        }
+        return sorted(found)
+
+
+def _match(segments: tuple[str, ...], path: list[str], surplus: bool) -> dict[str, str] | None:
+    if len(path) > len(segments) and not surplus:
+        return None
+    args = {}
+    for i, segment in enumerate(segments):
+        placeholder = segment.startswith("{")
+        if i >= len(path):
+            if placeholder and segment.endswith("?}"):
+                continue
+            return None
+        if placeholder:
+            args[segment.strip("{}?")] = path[i]
+        elif segment != path[i]:
+            return None
+    return args

@@ -1,0 +1,221 @@
+"""The facade that the HTTP service and the command line talk to: opens a store, finds routes, runs handlers.
+
+`find` and `handle` are all of DVID's dispatch, without HTTP: rights, the read-only switch, locks, and transactions with
+their retries. Everything is synchronous and safe for threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NamedTuple
+
+from dagdvid import service
+from dagdvid.config import Config
+from dagdvid.datatype import Instance
+from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, StaleRead, UnknownName
+from dagdvid.objects.local.store import LocalStore
+from dagdvid.objects.local.store import hold as hold_folder
+from dagdvid.registry import datatype, datatype_names
+from dagdvid.remote.routes import REMOTE, SYNC
+from dagdvid.repo import fold
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.data_routes import ANY_DATA, DIFF
+from dagdvid.repo.routes import NODE, REPO, REPOS, Target
+from dagdvid.repo.schema import TABLES
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable
+
+__all__ = ["Found", "Server", "hold"]
+
+_TRIES = 50
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Found(NamedTuple):
+    """A matched route."""
+
+    route: Route
+    args: dict[str, str]
+    scope: str
+    """"server", "repo", "node" or "data"."""
+    owner: str = ""
+    """Who handles a "data" route: "any" for those that all instances have, else a datatype's name."""
+
+
+def hold(config: Config) -> ExitStack:
+    """Own the data directory for a supervisor and its workers, and recover it; a context manager."""
+    stack = ExitStack()
+    stack.enter_context(hold_folder(config.data))
+    try:
+        store = LocalStore(config.data, tables=TABLES)
+        try:
+            fold.resume(Catalog(store))
+        finally:
+            store.close()
+    except BaseException:
+        stack.close()
+        raise
+    return stack
+
+
+class Server:
+    """One process of a server on one data directory."""
+
+    def __init__(self, config: Config, stack: ExitStack) -> None:
+        """Use `open`."""
+        self.config = config
+        self._stack = stack
+        readonly = config.readonly and not config.member
+        self.store = LocalStore(
+            config.data, tables=TABLES, readonly=readonly, recovering=not config.member and not readonly
+        )
+        stack.callback(self.store.close)
+        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1, "dagdvid-encode"))
+        self.catalog = Catalog(self.store, pool)
+        if not config.member and not readonly:
+            fold.resume(self.catalog)
+        self._tables: list[tuple[str, list[str], RouteTable]] = [
+            ("server", [], REPOS),
+            ("server", [], SYNC),
+            ("server", [], service.SERVICE),
+            ("repo", ["repo", "{uuid}"], REPO),
+            ("repo", ["repo", "{uuid}"], REMOTE),
+            ("node", ["node", "{uuid}"], NODE),
+            ("node", ["node", "{uuid}"], DIFF),
+        ]
+        self.state = service.State(config, self.catalog)
+
+    @classmethod
+    def open(cls, config: Config) -> Server:
+        """Open a data directory, making it if need be.
+
+        Raises:
+            InUse: another server has it. ReadOnly: it cannot be written and `config.readonly` is not set.
+            Corrupt, UnavailableError: it is damaged, or of a newer format.
+        """
+        stack = ExitStack()
+        try:
+            if not config.member and not config.readonly:
+                stack.enter_context(hold_folder(config.data))
+            return cls(config, stack)
+        except BaseException:
+            stack.close()
+            raise
+
+    def close(self) -> None:
+        """Finish what waits and let the directory go."""
+        self._stack.close()
+
+    def tables(self) -> Iterator[tuple[str, str, RouteTable]]:
+        """All route tables: (scope, URL prefix, table); those of instances once for each datatype."""
+        for scope, prefix, table in self._tables:
+            yield scope, "/".join(["/api", *prefix, ""]), table
+        under = "/api/node/{uuid}/{data}/"
+        yield "data", under, ANY_DATA
+        yield "data", under, service.ANY_HELP
+        for name in datatype_names():
+            yield "data", under, datatype(name).routes
+
+    def find(self, method: str, path: str) -> Found | None:
+        """The route of a decoded URL path; None if there is none. An instance's routes are matched by `handle`'s rules.
+
+        Raises:
+            RequestError: under an instance: no such version or instance, or nothing that its datatype knows.
+        """
+        parts = path.split("/")
+        if parts[:2] != ["", "api"]:
+            return None
+        parts = parts[2:]
+        for scope, prefix, table in self._tables:
+            if len(parts) < len(prefix) or any(
+                p != q for p, q in zip(prefix, parts, strict=False) if not p.startswith("{")
+            ):
+                continue
+            matched = table.match(method, parts[len(prefix) :] or [""])
+            if matched:
+                route, args = matched
+                return Found(route, args | ({"uuid": parts[1]} if prefix else {}), scope)
+        if parts[0] == "node" and len(parts) >= 3 and parts[2]:
+            return self._find_data(method, parts, path)
+        return None
+
+    def handle(self, found: Found, request: Request) -> Reply:
+        """Run a route.
+
+        Raises:
+            DagdvidError: whatever is wrong; the caller maps it to a status.
+        """
+        route = found.route
+        self._check_right(route, request)
+        request = _with_args(request, found.args)
+        if found.scope == "server":
+            if route in service.SERVICE.routes:
+                return route.handler(self.state, request)
+            return route.handler(self.catalog, request)
+        target = Target(*self.catalog.find(found.args["uuid"]))
+        if found.scope == "repo":
+            return route.handler(self.catalog, target, request)
+        if found.scope == "node":
+            if request.method not in _READING and not route.on_locked and target.version.locked:
+                raise Locked(f"Cannot do {request.method.lower()} on locked node {target.version.uuid}")
+            return route.handler(self.catalog, target, request)
+        instance = target.repo.instance(found.args["data"])
+        self._check_lock(route, target, instance, request)
+        if found.owner == "any":
+            return route.handler(self.catalog, target, instance, request)
+        if route.mutates:
+            return self._transact(route, target, instance, request)
+        return route.handler(instance, self.catalog.snapshot(*target, instance), request)
+
+    def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
+        target = Target(*self.catalog.find(parts[1]))
+        instance = target.repo.instance(parts[2])
+        args = {"uuid": parts[1], "data": parts[2]}
+        rest = parts[3:] or [""]
+        kind = datatype(instance.typename)
+        for owner, table in (("any", ANY_DATA), ("any", service.ANY_HELP), (kind.name, kind.routes)):
+            matched = table.match(method, rest)
+            if matched:
+                return Found(matched[0], args | matched[1], "data", owner)
+        raise UnknownName(
+            f"Bad API call ({path}) for data {instance.name!r}: {method} is no endpoint of its datatype; "
+            f"see /api/help/{instance.typename}"
+        )
+
+    def _check_right(self, route: Route, request: Request) -> None:
+        if self.config.readonly and not self._reads(route, request):
+            raise ReadOnly("Server in read-only mode and will only accept GET and HEAD requests")
+        if route.right is Right.ADMIN and not request.admin:
+            raise Forbidden("this needs the admin token: ?admintoken=")
+        if route.right is Right.MANAGE and not (request.admin or request.local):
+            raise Forbidden("this needs the admin token (?admintoken=), as the server listens beyond this machine")
+
+    def _reads(self, route: Route, request: Request) -> bool:
+        return not route.mutates and (request.method in _READING or route.right is Right.READ)
+
+    def _check_lock(self, route: Route, target: Target, instance: Instance, request: Request) -> None:
+        if request.method in _READING or route.on_locked or not instance.versioned or not target.version.locked:
+            return
+        raise Locked(
+            f'Cannot do {request.method} on endpoint "{route.segments[0]}" of locked node {target.version.uuid}'
+        )
+
+    def _transact(self, route: Route, target: Target, instance: Instance, request: Request) -> Reply:
+        for _ in range(_TRIES):
+            txn = self.catalog.txn(*target, instance)
+            reply = route.handler(instance, txn, request)
+            if not isinstance(reply.body, bytes):
+                raise BadRequest("a mutating route cannot stream its answer")
+            try:
+                self.catalog.commit_txn(txn, target.version)
+            except StaleRead:
+                continue
+            return reply
+        raise StaleRead("others keep changing what the request reads; try again")
+
+
+def _with_args(request: Request, args: dict[str, str]) -> Request:
+    return replace(request, args=args)

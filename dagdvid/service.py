@@ -1,0 +1,147 @@
+"""Endpoints of the server itself: who it is, how it does, what is stored. Handlers `(state, request)`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from dagdvid import __version__
+from dagdvid.config import Config
+from dagdvid.datatype import Instance
+from dagdvid.errors import Forbidden
+from dagdvid.helptext import datatype_help
+from dagdvid.registry import datatype, datatype_names
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.record import now
+from dagdvid.repo.routes import Target
+from dagdvid.repo.stats import statistics
+from dagdvid.repo.verify import verify
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, text_reply
+
+__all__ = ["ANY_HELP", "DVID_VERSION", "SERVICE", "State"]
+
+DVID_VERSION = "v1.0.0-254-gdagdvid"
+"""The DVID whose behaviour this is, in the form that clients parse: vA.B.C-N-gHASH."""
+
+
+class State:
+    """What the server knows of itself."""
+
+    def __init__(self, config: Config, catalog: Catalog) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.started = time.time()
+
+
+def info(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET server/info."""
+    config = state.config
+    host = config.hostname or platform.node()
+    return json_reply(
+        {
+            "Cores": str(os.cpu_count() or 1),
+            "Maximum Cores": str(os.cpu_count() or 1),
+            "DVID Version": DVID_VERSION,
+            "Datastore Version": f"dagdvid {__version__}",
+            "Host": f"{host}:{config.port}",
+            "Max Open Files": str(os.sysconf("SC_OPEN_MAX")),
+            "Note": config.note,
+            "RPC Address": "",
+            "Server time": now(),
+            "Server uptime": f"{time.time() - state.started:.3f}s",
+            "Storage backend": "dagdvid",
+            "TOML location": config.toml_path,
+        }
+        | ({"Mode": "read only"} if config.readonly else {})
+    )
+
+
+def note(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET server/note."""
+    return text_reply(state.config.note)
+
+
+def toml(state: State, request: Request) -> Reply:
+    """GET server/config."""
+    if not request.admin:
+        raise Forbidden("GET of the server's configuration needs the admin token: ?admintoken=")
+    return text_reply(state.config.toml_text)
+
+
+def types(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET server/types."""
+    used = {i.typename for repo in state.catalog.repos().values() for i in repo.instances.values()}
+    return json_reply({name: datatype(name).url for name in datatype_names() if name in used})
+
+
+def compiled_types(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET server/compiled-types."""
+    return json_reply({name: datatype(name).url for name in datatype_names()})
+
+
+def heartbeat(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET heartbeat."""
+    return text_reply("OK")
+
+
+def load(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET load."""
+    return json_reply({"goroutines": threading.active_count()})
+
+
+def stats(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET store/stats."""
+    return json_reply(statistics(state.catalog))
+
+
+def fsck(state: State, request: Request) -> Reply:
+    """POST store/fsck."""
+    steps = verify(state.catalog)
+    if request.flag("progress"):
+        return Reply(_lines(steps), "application/x-ndjson")
+    last: dict[str, Any] = {}
+    for step in steps:
+        last = step
+    return json_reply(last["result"])
+
+
+def _lines(steps: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    for step in steps:
+        yield json.dumps(step).encode() + b"\n"
+
+
+def data_help(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
+    """GET help."""
+    return text_reply(datatype_help(datatype(instance.typename)))
+
+
+_READ = ("GET", "HEAD")
+SERVICE = RouteTable(
+    (
+        Route(_READ, "server/info", info, "Version, cores, uptime and place of the server; all values are strings."),
+        Route(_READ, "server/note", note, "The note of the configuration."),
+        Route(_READ, "server/config", toml, "The configuration as it was read.", right=Right.ADMIN),
+        Route(_READ, "server/types", types, "Datatypes that have instances, with their URLs."),
+        Route(_READ, "server/compiled-types", compiled_types, "All datatypes installed here, with their URLs."),
+        Route(_READ, "heartbeat", heartbeat, "OK, if the server is alive."),
+        Route(_READ, "load", load, "What the server is doing."),
+        Route(_READ, "store/stats", stats, "Objects and bytes: what is stored, for which repo and instance."),
+        Route(
+            ("POST",),
+            "store/fsck",
+            fsck,
+            "Walk all that the refs reach and hash it again. Answers a report; changes nothing.",
+            right=Right.READ,
+            query={"progress": "true streams lines of JSON while it runs, the last with the result"},
+        ),
+    )
+)
+
+ANY_HELP = RouteTable(
+    (Route(_READ, "help", data_help, "What this datatype is, its settings and its endpoints."),), surplus=True
+)

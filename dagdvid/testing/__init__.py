@@ -1,0 +1,1 @@
+"""Conformance suites that ship: what any store must pass."""
