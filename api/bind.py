@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
@@ -19,7 +20,7 @@ from quart import Quart, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from dagdvid.errors import DagdvidError
+from dagdvid.errors import DagdvidError, RequestError
 from dagdvid.routes import Cache, Reply, Request, Route
 
 from . import help as help_pages
@@ -98,12 +99,11 @@ class _Binding:
         """Answer the current request."""
         method, path, cache = quart.request.method, decoded_path(quart.request), Cache.LIVE
         try:
-            target = self.find(method, path)
-            if target is not None:
+            if method == "OPTIONS":
+                reply = self.options(path)
+            elif target := self.find(method, path):
                 cache = target.route.cache
                 reply = await self.handle(target, path)
-            elif method == "OPTIONS" and (allowed := [known for known in METHODS if self.find(known, path)]):
-                reply = Reply(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})
             else:
                 reply = not_found()
         except DagdvidError as error:
@@ -125,6 +125,15 @@ class _Binding:
             if found is not None:
                 return _Target(found.route, found.args, partial(self.server.handle, found))
         return None
+
+    def options(self, path: str) -> Reply:
+        """Which methods a path takes."""
+        allowed = []
+        for method in METHODS:
+            with suppress(RequestError):
+                if self.find(method, path):
+                    allowed.append(method)
+        return Reply(headers={"Allow": ", ".join([*allowed, "OPTIONS"])}) if allowed else not_found()
 
     async def handle(self, target: _Target, path: str) -> Reply:
         """The reply of a route's handler, run in a thread."""

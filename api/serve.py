@@ -89,9 +89,9 @@ def announce(config: Config, sock: socket.socket) -> None:
 
 
 def set_up_logging(config: Config) -> None:
-    """Log to standard error; requests only where the configuration says so."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("dagdvid.access").setLevel(logging.INFO if config.access_log else logging.WARNING)
+    """Log to standard error; only what is wrong, if the configuration wants no access log."""
+    level = logging.INFO if config.access_log else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 

@@ -144,7 +144,9 @@ class HttpApi(Api):
         if response.status_code >= 400:
             with self._reaching():
                 text = response.read().decode("utf-8", "replace")
-            raise RemoteError(_message(text, path) or f"{self.url} answered with status {response.status_code}")
+            if text.strip() in ("", "404 page not found"):
+                text = f"{self.url} answers {method} {path} with status {response.status_code}; is it a dagdvid server?"
+            raise RemoteError(_message(text, path))
         return Answer(response.headers.get("Content-Type", ""), self._pieces(response))
 
     def _pieces(self, response: httpx.Response) -> Iterator[bytes]:

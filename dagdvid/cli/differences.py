@@ -14,7 +14,7 @@ from dagdvid.errors import RemoteError
 from .output import print_json, table
 from .target import Target, as_json, target_options
 
-__all__ = ["diff", "stream_members"]
+__all__ = ["diff", "print_changes", "print_instances", "stream_members"]
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
@@ -22,27 +22,28 @@ SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 @click.command
 @click.argument("a")
 @click.argument("b")
-@click.argument("data", required=False)
+@click.argument("instance", metavar="[DATA]", required=False)
 @target_options
 @as_json
-def diff(target: Target, a: str, b: str, data: str | None, as_json: bool) -> None:
+def diff(target: Target, a: str, b: str, instance: str | None, as_json: bool) -> None:
     """Show what changed from version A to version B: the data instances, or the keys or blocks of the instance DATA."""
-    with target.open() as api:
-        path = f"/api/node/{a}/diff/{b}" if data is None else f"/api/node/{a}/{data}/diff/{b}"
+    with target.read() as api:
+        path = f"/api/node/{a}/diff/{b}" if instance is None else f"/api/node/{a}/{instance}/diff/{b}"
         answer = api.request("GET", path)
-        if as_json and data is not None:
+        if as_json and instance is not None:
             for piece in answer.pieces:
                 click.echo(piece, nl=False)
             click.echo()
         elif as_json:
             print_json(answer.json())
-        elif data is None:
-            _print_instances(answer.json()["instances"])
+        elif instance is None:
+            print_instances(answer.json()["instances"])
         else:
-            _print_changes(stream_members(answer.pieces, "changes"))
+            print_changes(stream_members(answer.pieces, "changes"))
 
 
-def _print_instances(instances: list[dict[str, Any]]) -> None:
+def print_instances(instances: list[dict[str, Any]]) -> None:
+    """One line a data instance that differs."""
     if not instances:
         click.echo("no difference")
         return
@@ -53,7 +54,8 @@ def _print_instances(instances: list[dict[str, Any]]) -> None:
     table(("", "data instance", "type", "added", "removed", "changed"), rows)
 
 
-def _print_changes(members: Iterator[tuple[str, Any]]) -> None:
+def print_changes(members: Iterator[tuple[str, Any]]) -> None:
+    """One line a change as it comes, then the counts and what the datatype says of all of them."""
     rest = {}
     for name, value in members:
         if name == "changes":

@@ -22,9 +22,9 @@ __all__ = ["serve"]
 @click.option("--http", metavar="HOST:PORT", help=f"Where to listen; else the file's, else {DEFAULT_HTTP}.")
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--readonly", is_flag=True, help="Take no writes.")
-@click.option("--quiet", is_flag=True, help="Do not log every request.")
+@click.option("--quiet", is_flag=True, help="Log only what is wrong.")
 def serve(
-    *, config: Path | None, data: Path | None, http: str | None, workers: int, readonly: bool, quiet: bool
+    config: Path | None, data: Path | None, http: str | None, *, workers: int, readonly: bool, quiet: bool
 ) -> None:
     """Serve a data directory until interrupted.
 

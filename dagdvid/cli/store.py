@@ -18,7 +18,7 @@ __all__ = ["fsck", "stats"]
 @as_json
 def fsck(target: Target, always: bool, as_json: bool) -> None:
     """Read every object of every version again, and check it against its hash. The exit status is 1 if one is bad."""
-    with target.open() as api, progress(always) as show:
+    with target.read() as api, progress(always) as show:
         report: dict[str, Any] = api.follow("/api/store/fsck", {}, show)
     if as_json:
         print_json(report)
@@ -37,7 +37,7 @@ def fsck(target: Target, always: bool, as_json: bool) -> None:
 @as_json
 def stats(target: Target, as_json: bool) -> None:
     """Show what the store holds and what it takes on the disk."""
-    with target.open() as api:
+    with target.read() as api:
         found: dict[str, Any] = api.get("/api/store/stats")
     if as_json:
         print_json(found)

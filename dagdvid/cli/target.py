@@ -33,19 +33,33 @@ class Target:
     data: Path | None
     server: str | None
 
-    def open(self, *, create: bool = False) -> Api:
-        """The API of it. A data directory that is not there is made only if `create`.
+    def read(self) -> Api:
+        """The API of it, for requests that change nothing; a server may have the directory in use meanwhile.
 
         Raises:
-            BadRequest: there is no such directory.
+            BadRequest: there is no such directory, or nothing of ours in it.
             DagdvidError: it cannot be opened.
         """
         if self.server is not None:
             return HttpApi(self.server)
         data = self.data or DEFAULT_DATA
-        if not create and not data.is_dir():
+        if not data.is_dir():
             raise BadRequest(f"there is no data directory {data}; name one (--data DIR) or a server (--server URL)")
-        return LocalApi(data)
+        return LocalApi(data, readonly=True)
+
+    def write(self, *, create: bool = False) -> Api:
+        """The API of it, for any request. What is no data directory is made one only if `create`.
+
+        Raises:
+            InUse: a server has the directory.
+            DagdvidError: as in `read`.
+        """
+        if self.server is not None:
+            return HttpApi(self.server)
+        if not create:
+            with self.read():
+                pass
+        return LocalApi(self.data or DEFAULT_DATA)
 
 
 def target_options(command: Callable[..., None]) -> Callable[..., None]:

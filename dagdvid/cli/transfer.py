@@ -53,13 +53,13 @@ def clone(target: Target, url: str, always: bool, as_json: bool) -> None:
     """
     if "://" not in url:
         raise click.UsageError(f"not the URL of a server: {url!r}; write http://HOST:PORT")
-    with target.open(create=True) as api, progress(always) as show:
+    with target.write(create=True) as api, progress(always) as show:
         result = api.follow("/api/repos/clone", {"url": url}, show)
     _tell("cloned", url, result, as_json)
 
 
 def _transfer(verb: str, target: Target, remote: str, spec: str | None, *, always: bool, as_json: bool) -> None:
-    with target.open() as api, progress(always) as show:
+    with target.write() as api, progress(always) as show:
         root = the_repo(api, spec)["Root"]
         name = remote_name(api, root, remote) if "://" in remote else _known(api, root, remote)
         result = api.follow(f"/api/repo/{root}/{verb}", {"remote": name}, show)
@@ -103,5 +103,6 @@ def _tell(what: str, where: str, result: dict[str, Any], as_json: bool) -> None:
         return
     click.echo(
         f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, "
-        f"{result['objects']:,} objects, {size(result['bytes'])}, {result['round_trips']} round trips, {result['seconds']:.2f} s"
+        f"{result['objects']:,} objects, {size(result['bytes'])}, {result['round_trips']} round trips, "
+        f"{result['seconds']:.2f} s"
     )

@@ -18,7 +18,7 @@ __all__ = ["branch", "commit", "log", "repos"]
 @as_json
 def repos(target: Target, as_json: bool) -> None:
     """List the repos."""
-    with target.open() as api:
+    with target.read() as api:
         found: dict[str, dict[str, Any]] = api.get("/api/repos/info")
     if as_json:
         print_json(found)
@@ -43,7 +43,7 @@ def _instances(repo: dict[str, Any]) -> str:
 @as_json
 def log(target: Target, repo: str | None, as_json: bool) -> None:
     """Show the versions of a repo, newest first."""
-    with target.open() as api:
+    with target.read() as api:
         nodes = _nodes(the_repo(api, repo))
     if as_json:
         print_json(nodes)
@@ -75,7 +75,7 @@ def _nodes(repo: dict[str, Any]) -> list[dict[str, Any]]:
 @as_json
 def commit(target: Target, uuid: str, message: str, as_json: bool) -> None:
     """Commit the version UUID: it takes no more changes and gets its hash."""
-    with target.open() as api:
+    with target.write() as api:
         committed = api.post(f"/api/node/{uuid}/commit", {"note": message, "log": []})["committed"]
         digest = api.get(f"/api/node/{committed}/hash")["hash"]
     if as_json:
@@ -93,12 +93,13 @@ def commit(target: Target, uuid: str, message: str, as_json: bool) -> None:
 @as_json
 def branch(target: Target, *, name: str | None, at: str | None, message: str, repo: str | None, as_json: bool) -> None:
     """List the branches of a repo; with NAME, make one."""
-    with target.open() as api:
-        if name is None:
-            if at is not None or message:
-                raise click.UsageError("--at and -m go with the NAME of a new branch")
+    if name is None:
+        if at is not None or message:
+            raise click.UsageError("--at and -m go with the NAME of a new branch")
+        with target.read() as api:
             _list_branches(the_repo(api, repo), as_json)
-            return
+        return
+    with target.write() as api:
         child = _new_branch(api, name, at or f"{the_repo(api, repo)['Root']}:master", message)
     if as_json:
         print_json({"branch": name, "child": child})

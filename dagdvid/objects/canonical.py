@@ -1,7 +1,7 @@
-"""Canonical JSON (SPEC 2): the one encoding of a structured object.
+"""Canonical JSON (SPEC 2.1): the one encoding of a structured object.
 
 UTF-8, object keys unique and sorted by code point, no white space, no floating point, integers below 2^63 in size,
-only the escapes that JSON demands.
+only the escapes that JSON demands, at most 100 levels of lists and objects.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dagdvid.errors import Corrupt
 __all__ = ["decode", "encode"]
 
 _LIMIT = 2**63
+_DEPTH = 100
 
 
 def encode(value: Any) -> bytes:
@@ -21,9 +22,9 @@ def encode(value: Any) -> bytes:
 
     Raises:
         TypeError: anything else, floats above all.
-        ValueError: an integer of 2^63 or beyond, or text that is not Unicode.
+        ValueError: an integer of 2^63 or beyond, text that is not Unicode, or more than 100 levels.
     """
-    _check(value)
+    _check(value, 0)
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -43,7 +44,9 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, depth: int) -> None:
+    if depth > _DEPTH:
+        raise ValueError(f"more than {_DEPTH} levels of lists and objects")
     if value is None or isinstance(value, (bool, str)):
         return
     if isinstance(value, int):
@@ -53,9 +56,9 @@ def _check(value: Any) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"object key is not text: {key!r}")
-            _check(item)
+            _check(item, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check(item)
+            _check(item, depth + 1)
     else:
         raise TypeError(f"{type(value).__name__} has no canonical form")

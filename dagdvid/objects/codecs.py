@@ -12,7 +12,10 @@ from isal import igzip, isal_zlib
 
 from dagdvid.errors import Corrupt
 
-__all__ = ["Codec", "decode", "encode"]
+__all__ = ["MAX_OBJECT", "Codec", "decode", "encode"]
+
+MAX_OBJECT = 4 * 2**20
+"""Bytes of the largest object, uncompressed; larger values are lists of blobs (SPEC 1.4, 2.3)."""
 
 
 class Codec(IntEnum):
@@ -59,18 +62,20 @@ def encode(data: bytes, codec: int | None = None) -> tuple[int, bytes]:
 
 
 def decode(codec: int, size: int, payload: bytes) -> bytes:
-    """The `size` bytes of a payload; never expands beyond `size`.
+    """The `size` bytes of a payload; never expands beyond `size`, nor beyond MAX_OBJECT.
 
     Raises:
         Corrupt: a payload that is not of that codec and size.
     """
+    if size > MAX_OBJECT:
+        raise Corrupt(f"an object of {size} bytes is above the limit of {MAX_OBJECT}")
     try:
         if codec == Codec.RAW:
             data = payload
         elif codec == Codec.ZSTD:
             if zstandard.get_frame_parameters(payload).content_size != size:
                 raise Corrupt("zstd frame of another size than its entry says")
-            data = _decompressor().decompress(payload, max_output_size=size)
+            data = _decompressor().decompress(payload, max_output_size=size, allow_extra_data=False)
         elif codec == Codec.LZ4:
             data = lz4.block.decompress(payload, uncompressed_size=size)
         elif codec == Codec.GZIP:

@@ -7,16 +7,14 @@ from typing import NamedTuple, Protocol
 
 from dagdvid.errors import Corrupt, MissingObject
 from dagdvid.objects import codecs
+from dagdvid.objects.codecs import MAX_OBJECT
 from dagdvid.objects.ids import ObjectType, object_id
 
 __all__ = ["MAX_OBJECT", "Object", "ObjectStore", "prepare", "read", "read_many", "verified"]
 
-MAX_OBJECT = 4 * 2**20
-"""Bytes of the largest object, uncompressed; larger values are lists of blobs (SPEC 2.3)."""
-
 
 class Object(NamedTuple):
-    """An object on its way into or out of a store: hashed and encoded."""
+    """An object on its way into or out of a store: hashed and encoded. A store takes the id on trust: see `verified`."""
 
     id: bytes
     type: int
@@ -26,7 +24,11 @@ class Object(NamedTuple):
     payload: bytes
 
     def data(self) -> bytes:
-        """The canonical bytes."""
+        """The canonical bytes.
+
+        Raises:
+            Corrupt: the payload does not decode.
+        """
         return codecs.decode(self.codec, self.size, self.payload)
 
 
@@ -88,7 +90,7 @@ def read_many(store: ObjectStore, ids: Sequence[bytes], kind: ObjectType) -> lis
         if item is None:
             raise MissingObject(f"{kind.name.lower()} {name.hex()} is missing")
         if item.type != kind:
-            raise Corrupt(f"object {name.hex()} is a {ObjectType(item.type).name.lower()}, not a {kind.name.lower()}")
+            raise Corrupt(f"object {name.hex()} has type {item.type}, not {kind} ({kind.name.lower()})")
         result.append(item.data())
     return result
 

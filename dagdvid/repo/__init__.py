@@ -1,1 +1,1 @@
-"""Versions and instances: the graph, the repo record, staging, snapshots (read) and transactions (write), commit, diff."""
+"""Versions and instances: the graph, the repo record, staging, snapshots, transactions, commit, diff."""

@@ -1,4 +1,4 @@
-"""All repos of a data directory: finds versions, gives snapshots and transactions, and carries out what changes them."""
+"""All repos of a data directory: finds versions, gives snapshots and transactions, and makes changes."""
 
 from __future__ import annotations
 
@@ -80,6 +80,11 @@ class Catalog:
     def remotes(self, repo: Repo) -> dict[str, str]:
         """URLs of the remotes of a repo, by name."""
         return dict(self.store.database.rows("SELECT name, url FROM remotes WHERE repo = ? ORDER BY name", (repo.id,)))
+
+    def data_record(self, repo: Repo, instance: Instance) -> bytes | None:
+        """The ref of an unversioned instance: its record, if it has one yet."""
+        rows = self.store.database.rows("SELECT record FROM data WHERE id = ?", (repo.numbers[instance.uuid],))
+        return rows[0][0] if rows else None
 
     # --- views -------------------------------------------------------------------------------------------------------
 
@@ -247,7 +252,7 @@ class Catalog:
             conn.execute("COMMIT")
         repos = {row[1]: self._repos[row[1]] for row in rows if row not in changed}
         for number, root, record, updated, at in changed:
-            loaded = load_facts(self.nodes, record)
+            loaded = load_facts(self.nodes, read_record(self.nodes, record).root)
             repos[root] = Repo(
                 id=number,
                 root=root,

@@ -1,4 +1,4 @@
-"""Endpoints that all instances have, `(catalog, target, instance, request)`, and diffs, `(catalog, target, request)`."""
+"""Endpoints of all instances, `(catalog, target, instance, request)`, and diffs, `(catalog, target, request)`."""
 
 from __future__ import annotations
 
@@ -127,9 +127,7 @@ def _chunked(parts: Iterator[str]) -> Iterator[bytes]:
 
 ANY_DATA = RouteTable(
     (
-        Route(
-            ("GET", "POST"), "info", info, "The instance's settings and properties at this version.", on_locked=True
-        ),
+        Route(("GET", "POST"), "info", info, "The instance's settings and properties at this version.", on_locked=True),
         Route(("GET", "HEAD"), "tags", tags, "The tags of the instance."),
         Route(
             ("POST",),

@@ -40,7 +40,7 @@ class Counts:
 
 
 def kind_of(change: Change) -> str:
-    """"added", "removed" or "changed"."""
+    """ "added", "removed" or "changed"."""
     _, before, after = change
     return "added" if before is None else "removed" if after is None else "changed"
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
+from dagdvid.datatype import Instance
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import Object, prepare
@@ -15,11 +16,11 @@ from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
 from dagdvid.repo.model import Repo, Version
-from dagdvid.repo.operations import Bind, Seal
-from dagdvid.repo.record import record_stamp
+from dagdvid.repo.operations import Bind, BindData, Seal
+from dagdvid.repo.record import Record, now, read_record, record_stamp
 from dagdvid.repo.staging import value_of
 
-__all__ = ["commit", "fold", "resume"]
+__all__ = ["commit", "fold", "fold_unversioned", "resume"]
 
 _PAGE = 10_000
 _folding = threading.Lock()
@@ -50,6 +51,31 @@ def fold(catalog: Catalog, root: str, uuid: str) -> bytes:
     """The commit of a locked version, made now if need be. The same staging always gives the same commit."""
     with _folding:
         return _fold(catalog, root, uuid)
+
+
+def fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes | None:
+    """Fold what is staged of an unversioned instance into a record; the record, None if nothing was ever written."""
+    with _folding:
+        number = repo.numbers[instance.uuid]
+        before = catalog.data_record(repo, instance)
+        sql = "SELECT space, max(seq) FROM staging WHERE version = 0 AND data = ? GROUP BY space"
+        spaces = catalog.store.database.rows(sql, (number,))
+        if not spaces:
+            return before
+        last = max(seq for _, seq in spaces)
+        writer = NodeWriter(catalog.nodes)
+        base = read_record(catalog.nodes, before).root if before else EMPTY
+        old = content_of(catalog.nodes, base, instance.uuid)
+        roots = dict(old.roots) if old else {}
+        for space, _ in spaces:
+            roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, last))
+        settings = datatype(instance.typename).content_settings(instance.config)
+        key = bytes.fromhex(instance.uuid)
+        value, objects = make_value(key, Content(instance.typename, settings, roots).encode())
+        record = Record("data", edit.apply(writer, base, [(key, value)]), (before,) if before else (), now())
+        item = prepare(ObjectType.RECORD, record.encode())
+        catalog.store.run(BindData(number, before, item.id, last, [*objects, *writer.take(), item]))
+        return item.id
 
 
 def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
@@ -105,14 +131,14 @@ def _staged(catalog: Catalog, repo: Repo, version: Version) -> Mapping[str, list
     return found
 
 
-def _rows(catalog: Catalog, version: int, data: int, space: str) -> Iterator[edit.Edit]:
-    """The staged changes of a space in key order, a page a query: no read transaction lasts."""
+def _rows(catalog: Catalog, version: int, data: int, space: str, last: int = 2**63 - 1) -> Iterator[edit.Edit]:
+    """The staged changes of a space in key order, up to a sequence number, a page a query: no transaction lasts."""
     after = b""
     sql = (
         "SELECT key, kind, value, size FROM staging"
-        " WHERE version = ? AND data = ? AND space = ? AND key > ? ORDER BY key LIMIT ?"
+        " WHERE version = ? AND data = ? AND space = ? AND key > ? AND seq <= ? ORDER BY key LIMIT ?"
     )
-    while rows := catalog.store.database.rows(sql, (version, data, space, after, _PAGE)):
+    while rows := catalog.store.database.rows(sql, (version, data, space, after, last, _PAGE)):
         for key, kind, value, size in rows:
             yield key, value_of(kind, value, size)
         after = rows[-1][0]

@@ -1,9 +1,9 @@
 """Finds the version that a text means (datastore/repo_local.go, matchingUUID and around it).
 
-    PREFIX          the one version whose UUID begins so
-    PREFIX:BRANCH   the leaf of a branch in the repo of that version; `master` is the branch without a name
-    :BRANCH         the same, if there is only one repo
-    ...:BRANCH~N    N versions before that leaf
+PREFIX          the one version whose UUID begins so
+PREFIX:BRANCH   the leaf of a branch in the repo of that version; `master` is the branch without a name
+:BRANCH         the same, if there is only one repo
+...:BRANCH~N    N versions before that leaf
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def find_version(repos: Collection[Repo], text: str) -> tuple[Repo, Version]:
 
 
 def _by_prefix(repos: Collection[Repo], prefix: str) -> tuple[Repo, Version]:
-    found = [
-        (repo, version) for repo in repos for uuid, version in repo.versions.items() if uuid.startswith(prefix)
-    ]
+    found = [(repo, version) for repo in repos for uuid, version in repo.versions.items() if uuid.startswith(prefix)]
     if len(found) != 1:
         if found:
             raise BadRequest(f"more than one UUID matches {prefix!r}")

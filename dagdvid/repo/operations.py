@@ -1,4 +1,4 @@
-"""Changes to repos and versions, as prepared operations for the writer: plain data, checked again where they are applied."""
+"""Changes to repos and versions, as operations for the writer: plain data, checked again where they are applied."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object
 from dagdvid.repo.record import now
 
-__all__ = ["AddVersion", "Bind", "CreateRepo", "Seal", "SetRecord", "SetRemote", "SetTexts", "touch"]
+__all__ = ["AddVersion", "Bind", "BindData", "CreateRepo", "Seal", "SetRecord", "SetRemote", "SetTexts", "touch"]
 
 
 def touch(conn: sqlite3.Connection, repo: int) -> None:
@@ -21,9 +21,7 @@ def touch(conn: sqlite3.Connection, repo: int) -> None:
     conn.execute("UPDATE repos SET updated = ?, generation = ? WHERE id = ?", (now(), generation, repo))
 
 
-def add_version(
-    conn: sqlite3.Connection, repo: int, uuid: str, branch: str, parents: Sequence[str], note: str
-) -> None:
+def add_version(conn: sqlite3.Connection, repo: int, uuid: str, branch: str, parents: Sequence[str], note: str) -> None:
     """Enter an open version."""
     stamp = now()
     try:
@@ -174,6 +172,27 @@ class Bind:
         )
         conn.execute("DELETE FROM staging WHERE version = ?", (self.version,))
         touch(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class BindData:
+    """Move the ref of an unversioned instance to a record that holds its staging up to a sequence number."""
+
+    data: int
+    before: bytes | None
+    record: bytes
+    last: int
+    objects: Sequence[Object]
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises RefMoved: the ref is no longer at `before`."""
+        changed = conn.execute(
+            "UPDATE data SET record = ?, epoch = epoch + 1 WHERE id = ? AND record IS ?",
+            (self.record, self.data, self.before),
+        )
+        if changed.rowcount != 1:
+            raise RefMoved("the unversioned instance was folded meanwhile")
+        conn.execute("DELETE FROM staging WHERE version = 0 AND data = ? AND seq <= ?", (self.data, self.last))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,17 @@ from dagdvid.objects.tree.nodes import EMPTY, Nodes, NodeWriter
 from dagdvid.objects.tree.read import scan
 from dagdvid.registry import datatype
 
-__all__ = ["Facts", "Record", "load_facts", "log_facts", "make_record", "now", "read_record", "record_stamp", "instance_facts"]
+__all__ = [
+    "Facts",
+    "Record",
+    "instance_facts",
+    "load_facts",
+    "log_facts",
+    "make_record",
+    "now",
+    "read_record",
+    "record_stamp",
+]
 
 Facts = Mapping[str, Any]
 """Keys of the record and their values; None removes one."""
@@ -140,11 +150,11 @@ def make_record(nodes: Nodes, before: bytes | None, facts: Facts, user: str = ""
     return item.id, [*objects, *writer.take(), item]
 
 
-def load_facts(nodes: Nodes, name: bytes) -> Loaded:
-    """What the record of an id says."""
+def load_facts(nodes: Nodes, root: bytes) -> Loaded:
+    """What the tree of a repo record says."""
     loaded = Loaded()
     data: dict[str, dict[str, Any]] = {}
-    for keys, values in scan(nodes, read_record(nodes, name).root):
+    for keys, values in scan(nodes, root):
         for key, raw in zip(keys, read_values(nodes.store, values), strict=True):
             value = canonical.decode(raw)
             head, _, rest = key.decode().partition("/")

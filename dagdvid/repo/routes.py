@@ -1,4 +1,4 @@
-"""Endpoints of repos and versions: tables of handlers `(catalog, target, request)` (`(catalog, request)` without a UUID)."""
+"""Endpoints of repos and versions: handlers `(catalog, target, request)`, or `(catalog, request)` without a UUID."""
 
 from __future__ import annotations
 
@@ -310,4 +310,3 @@ NODE = RouteTable(
         ),
     )
 )
-

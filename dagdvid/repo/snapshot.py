@@ -34,7 +34,7 @@ class Base:
 class VersionSnapshot:
     """An instance at a version (see `dagdvid.datatype.Snapshot`). Each call sees one moment.
 
-    A layer that is folded into trees while the snapshot lives is noticed by its epoch; `refresh` then gives the new base.
+    A layer that is folded while the snapshot lives is noticed by its epoch; `refresh` then gives the new base.
     """
 
     def __init__(
@@ -117,9 +117,7 @@ class VersionSnapshot:
             n += (after is not None) - (old is not None)
         return n
 
-    def scan(
-        self, space: str, lo: bytes = b"", hi: bytes | None = None
-    ) -> Iterator[tuple[list[bytes], list[Value]]]:
+    def scan(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[list[bytes], list[Value]]]:
         """Keys and tree values with lo <= key < hi, in batches: the staged ones copied at once, the rest streamed."""
         base, changes = self._changes(space, lo, hi)
         batches = tree.scan(self.nodes, self._root(base, space), lo, hi)
@@ -136,9 +134,7 @@ class VersionSnapshot:
     def _root(self, base: Base, space: str) -> bytes:
         return base.roots.get(space, EMPTY)
 
-    def _staged(
-        self, space: str, keys: Sequence[bytes]
-    ) -> tuple[Base, list[dict[bytes, tuple[Value | None, int]]]]:
+    def _staged(self, space: str, keys: Sequence[bytes]) -> tuple[Base, list[dict[bytes, tuple[Value | None, int]]]]:
         while True:
             base = self.base
             if not base.layers:

@@ -89,7 +89,7 @@ def rows_of(
 def rows_in(
     database: Database, data: int, layers: Sequence[Layer], space: str, lo: bytes = b"", hi: bytes | None = None
 ) -> list[tuple[bytes, Value | None]] | None:
-    """The staged changes with lo <= key < hi in key order, the first layer winning, all at one moment; None as above."""
+    """The staged changes with lo <= key < hi in order, the first layer winning, all at one moment; None as above."""
     conn = database.reader
     conn.execute("BEGIN")
     try:

@@ -61,7 +61,7 @@ class VersionTxn(VersionSnapshot):
             self._reads.setdefault((space, key), own[key][1] if key in own else 0)
         changed = self._changed.get(space, {})
         found = self._resolve(space, keys, base, staged)
-        return [changed[key] if key in changed else value for key, value in zip(keys, found, strict=True)]
+        return [changed.get(key, value) for key, value in zip(keys, found, strict=True)]
 
     def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
         """The bytes of located values, stored or about to be."""
@@ -76,9 +76,7 @@ class VersionTxn(VersionSnapshot):
                 result.append(super().load([value])[0])
         return result
 
-    def scan(
-        self, space: str, lo: bytes = b"", hi: bytes | None = None
-    ) -> Iterator[tuple[list[bytes], list[Value]]]:
+    def scan(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[list[bytes], list[Value]]]:
         """As a snapshot, with own changes laid over."""
         changed = self._changed.get(space, {})
         own = sorted((k, v) for k, v in changed.items() if k >= lo and (hi is None or k < hi))

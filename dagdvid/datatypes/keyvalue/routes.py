@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from enum import Enum
 
 from dagdvid.datatype import Instance, Snapshot, Txn
 from dagdvid.datatypes.keyvalue import ops
@@ -47,7 +48,7 @@ def head_key(instance: Instance, view: Snapshot, request: Request) -> Reply:  # 
     key = checked_key(key_of_path(request.args["key"]))
     if not view.has(ops.SPACE, key):
         raise KeyAbsent(f'Key "{shown(key)}" not found')
-    return Reply(b"", _OCTETS)
+    return Reply(iter(()), _OCTETS)  # a body of unknown length: the value is not read, and 0 would be a lie
 
 
 def post_key(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
@@ -74,19 +75,18 @@ def get_keyrange(instance: Instance, view: Snapshot, request: Request) -> Reply:
 
 def get_keyrangevalues(instance: Instance, view: Snapshot, request: Request) -> Reply:  # noqa: ARG001
     """The keys between two, both included, with their values."""
-    # In a tar file of DVID's a member without bytes is an absent key, so a range has none (contract, keyvalue_batch).
-    return _formatted(
-        request,
-        lambda tar: (entry for entry in ops.entries_between(view, *_ends(request)) if entry.value or not tar),
-        lambda: ops.entries_between(view, *_ends(request)),
-    )
+    form = _form(request)
+    entries = ops.entries_between(view, *_ends(request))
+    if form is _Form.TAR:  # where a member without bytes stands for an absent key, as was recorded of DVID
+        entries = (entry for entry in entries if entry.value)
+    return _formatted(form, entries, request)
 
 
 def get_keyvalues(instance: Instance, view: Snapshot, request: Request) -> Reply:  # noqa: ARG001
     """The values of the keys in the body."""
-    return _formatted(
-        request, lambda as_json: ops.wanted(view, (parts_of_json if as_json else read_keys)(request.body))
-    )
+    form = _form(request)
+    read = read_keys if form is _Form.PROTOBUF else parts_of_json
+    return _formatted(form, ops.wanted(view, read(request.body)), request)
 
 
 def post_keyvalues(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
@@ -102,21 +102,39 @@ def _ends(request: Request) -> tuple[bytes, bytes]:
     return key_of_path(request.args["key1"]), key_of_path(request.args["key2"])
 
 
-def _formatted(request: Request, entries: Callable[[bool], Iterable[ops.Entry]]) -> Reply:
-    """Entries in the format that the query asks for; `entries` is told whether it is one whose requests are JSON."""
+class _Form(Enum):
+    """How keys and values are sent."""
+
+    PROTOBUF = _OCTETS
+    JSON = "application/json"
+    TAR = "application/tar"
+
+
+def _form(request: Request) -> _Form:
+    """The form that the query asks for.
+
+    Raises:
+        BadRequest: it asks for two.
+    """
     tar = request.flag("tar") or request.flag("jsontar")
     if tar and request.flag("json"):
         raise BadRequest("ask for either json=true or tar=true, not both")
-    if tar:
-        return streamed(ops.as_tar(entries(True)), "application/tar")
-    if request.flag("json"):
-        return streamed(ops.as_json(entries(True), request.flag("check")), "application/json")
-    return streamed(ops.as_protobuf(entries(False)), _OCTETS)
+    return _Form.TAR if tar else _Form.JSON if request.flag("json") else _Form.PROTOBUF
+
+
+def _formatted(form: _Form, entries: Iterator[ops.Entry], request: Request) -> Reply:
+    if form is _Form.TAR:
+        chunks = ops.as_tar(entries)
+    elif form is _Form.JSON:
+        chunks = ops.as_json(entries, request.flag("check"))
+    else:
+        chunks = ops.as_protobuf(entries)
+    return streamed(chunks, form.value)
 
 
 _FORMATS = {
     "json": "true for a JSON object of keys and values; an empty or absent value is {}",
-    "tar": "true for a tar file with a member for each key",
+    "tar": "true for a tar file with a member for each key; empty ones stand for absent keys: ranges have none",
     "jsontar": "the same as tar",
     "check": "true to refuse values that are not JSON, with json=true",
 }

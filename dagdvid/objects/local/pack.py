@@ -34,6 +34,7 @@ __all__ = [
     "encode_entry",
     "encode_header",
     "encode_index",
+    "entry_size",
     "pack_kind",
     "scan_entries",
 ]
@@ -88,6 +89,19 @@ def decode_entry(name: bytes, data: bytes) -> Object:
     if magic != _ENTRY_MAGIC or stored != len(payload) or checksum != _checksum(head, payload):
         raise Corrupt(f"pack entry of {name.hex()} does not match its checksum")
     return Object(name, kind, codec, size, payload)
+
+
+def entry_size(data: bytes, start: int) -> int:
+    """Bytes of the entry that begins at `start`.
+
+    Raises:
+        Corrupt: none begins there, or not all of it is there.
+    """
+    if start + ENTRY_SIZE <= len(data):
+        magic, _, _, _, stored, _ = _ENTRY.unpack_from(data, start)
+        if magic == _ENTRY_MAGIC and start + ENTRY_SIZE + stored <= len(data):
+            return int(ENTRY_SIZE + stored)
+    raise Corrupt("not a whole pack entry")
 
 
 def scan_entries(data: bytes, start: int = HEADER_SIZE) -> Iterator[tuple[int, bytes]]:

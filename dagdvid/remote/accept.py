@@ -1,0 +1,111 @@
+"""Makes what was received visible: versions, the record and unversioned instances, in one transaction or not at all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dagdvid.errors import Diverged, RefMoved
+from dagdvid.objects.store import Object
+from dagdvid.repo.operations import touch
+from dagdvid.repo.record import now
+
+__all__ = ["Accept", "NewVersion"]
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A committed version that comes in."""
+
+    uuid: str
+    commit: bytes
+    branch: str
+    parents: tuple[str, ...]
+    note: str
+    log: tuple[str, ...]
+    user: str
+    created: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Accept:
+    """Move refs, each only from where it is known to stand."""
+
+    root: str
+    versions: Sequence[NewVersion]
+    """Parents first."""
+    record: tuple[bytes | None, bytes]
+    """The repo record's ref, before (None: there is no such repo here) and after."""
+    instances: Sequence[str]
+    """All data UUIDs of the record after."""
+    data: Mapping[str, tuple[bytes | None, bytes]]
+    """Refs of unversioned instances, before and after."""
+    objects: Sequence[Object] = field(default_factory=tuple)
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Raises RefMoved: a ref stands elsewhere by now; Diverged: a branch would fork."""
+        before, after = self.record
+        if before is None:
+            if conn.execute("SELECT 1 FROM repos WHERE root = ?", (self.root,)).fetchone():
+                raise RefMoved(f"repo {self.root} was made meanwhile")
+            sql = "INSERT INTO repos (root, record, updated, generation) VALUES (?, ?, ?, 0) RETURNING id"
+            (repo,) = conn.execute(sql, (self.root, after, now())).fetchone()
+        else:
+            sql = "UPDATE repos SET record = ? WHERE root = ? AND record = ? RETURNING id"
+            row = conn.execute(sql, (after, self.root, before)).fetchone()
+            if row is None:
+                raise RefMoved("the repo record changed meanwhile; try again")
+            (repo,) = row
+        for uuid in self.instances:
+            conn.execute("INSERT OR IGNORE INTO data (uuid) VALUES (?)", (uuid,))
+        for version in self.versions:
+            _add(conn, repo, version)
+        for uuid, (old, new) in self.data.items():
+            moved = conn.execute(
+                "UPDATE data SET record = ?, epoch = epoch + 1 WHERE uuid = ? AND record IS ?", (new, uuid, old)
+            )
+            staged = conn.execute(
+                "SELECT 1 FROM staging JOIN data ON staging.data = data.id  WHERE version = 0 AND uuid = ? LIMIT 1",
+                (uuid,),
+            ).fetchone()
+            if moved.rowcount != 1 or staged:
+                raise Diverged(f"unversioned instance {uuid} changed on both sides")
+        touch(conn, repo)
+
+
+def _add(conn: sqlite3.Connection, repo: int, version: NewVersion) -> None:
+    row = conn.execute("SELECT state, commit_id, repo FROM versions WHERE uuid = ?", (version.uuid,)).fetchone()
+    if row is not None:
+        state, bound, owner = row
+        if bound == version.commit and owner == repo:
+            return
+        if state != "committed":
+            raise Diverged(f"version {version.uuid} is open here: commit it, or remove it, before taking the other's")
+        raise RefMoved(f"version {version.uuid} is bound to {bound.hex()} here and to {version.commit.hex()} there")
+    for uuid, parents in conn.execute(
+        "SELECT uuid, parents FROM versions WHERE repo = ? AND branch = ?", (repo, version.branch)
+    ):
+        if set(version.parents) & set(json.loads(parents)):
+            raise Diverged(
+                f"branch {version.branch or 'master'!r} has version {uuid} here and {version.uuid} there,"
+                " both after the same parent: pull, and merge or rename one"
+            )
+    conn.execute(
+        "INSERT INTO versions (repo, uuid, branch, parents, note, log, user, created, updated, state, commit_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'committed', ?)",
+        (
+            repo,
+            version.uuid,
+            version.branch,
+            json.dumps(version.parents),
+            version.note,
+            json.dumps(version.log, ensure_ascii=False),
+            version.user,
+            version.created,
+            version.time,
+            version.commit,
+        ),
+    )

@@ -1,0 +1,143 @@
+"""Bundles (SPEC 8.3): what a server sends of its versions: the changes of each against its first parent, nothing else.
+
+The receiver rebuilds every tree and compares its root, so tree nodes need not travel. One zstd stream of frames:
+
+    u8 kind | u32 payload bytes | payload
+
+    HEAD      canonical JSON {"protocol", "repo"}
+    OWNER     canonical JSON {"kind": "commit" | "repo" | "data", "parent": id or null}: begins an owner of trees
+    SPACE     canonical JSON {"data", "space", "root"}: begins a key space of an instance
+    ROOT      canonical JSON {"root"}: begins the owner's own tree
+    EDITS     sorted changes of the tree begun last:
+              u32 n | u8[n] removed | a leaf of the keys and values (empty if removed)
+    OBJECT    the owner's canonical bytes: ends it
+    END       canonical JSON {"refs"}: nothing was cut off
+
+Spaces and roots are given as edits against the same tree of the owner's first parent, which the receiver knows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import IO, Any
+
+import zstandard
+
+from dagdvid.errors import Corrupt
+from dagdvid.objects import canonical
+from dagdvid.objects.tree.edit import Edit
+from dagdvid.objects.tree.node import MAX_KEY, Node, Ref, encode_leaf, inline_limit
+
+__all__ = [
+    "EDITS",
+    "END",
+    "HEAD",
+    "OBJECT",
+    "OWNER",
+    "PROTOCOL",
+    "ROOT",
+    "SPACE",
+    "BundleWriter",
+    "decode_edits",
+    "read_frames",
+]
+
+PROTOCOL = 1
+HEAD, OWNER, SPACE, ROOT, EDITS, OBJECT, END = range(1, 8)
+_FRAME = struct.Struct("<BI")
+_COUNT = struct.Struct("<I")
+_MAX_FRAME = 64 * 2**20
+_EDITS_IN_FRAME = 512
+_MAX_WINDOW = 2**27
+
+
+class BundleWriter:
+    """Writes a bundle to a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._stream = zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False)
+
+    def json(self, kind: int, value: Any) -> None:
+        """A frame of canonical JSON."""
+        self.frame(kind, canonical.encode(value))
+
+    def frame(self, kind: int, payload: bytes) -> None:
+        """Any frame."""
+        self._stream.write(_FRAME.pack(kind, len(payload)))
+        self._stream.write(payload)
+
+    def edits(self, edits: Iterable[Edit]) -> None:
+        """Sorted changes, in as many frames as they need."""
+        source = iter(edits)
+        while batch := list(islice(source, _EDITS_IN_FRAME)):
+            removed = bytes(value is None for _, value in batch)
+            leaf = encode_leaf([key for key, _ in batch], [b"" if value is None else value for _, value in batch])
+            self.frame(EDITS, _COUNT.pack(len(batch)) + removed + leaf)
+
+    def close(self, refs: Any) -> None:
+        """The last frame."""
+        self.json(END, {"refs": refs})
+        self._stream.close()  # type: ignore[no-untyped-call]
+
+
+def read_frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The (kind, payload) of all frames.
+
+    Raises:
+        Corrupt: the stream is damaged, or does not end with END.
+    """
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, closefd=False) as stream:
+            kind = 0
+            while head := _exactly(stream, _FRAME.size, kind == END):
+                if kind == END:
+                    raise Corrupt("bundle goes on after its end")
+                kind, size = _FRAME.unpack(head)
+                if size > _MAX_FRAME or not HEAD <= kind <= END:
+                    raise Corrupt("bundle with an impossible frame")
+                yield kind, _exactly(stream, size, False)
+    except zstandard.ZstdError as error:
+        raise Corrupt(f"bundle does not decompress: {error}") from None
+
+
+def _exactly(stream: Any, size: int, may_end: bool) -> bytes:
+    parts = []
+    left = size
+    while left:
+        part = stream.read(left)
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    if left and not (may_end and left == size):
+        raise Corrupt("bundle is cut short")
+    return b"".join(parts)
+
+
+def decode_edits(payload: bytes) -> Sequence[Edit]:
+    """The changes of an EDITS frame.
+
+    Raises:
+        Corrupt: malformed, or a value that is inline and should not be, or the other way round.
+    """
+    n = _COUNT.unpack_from(payload)[0] if len(payload) >= _COUNT.size else _EDITS_IN_FRAME + 1
+    flags = payload[_COUNT.size : _COUNT.size + n]
+    if n > _EDITS_IN_FRAME or not set(flags) <= {0, 1}:
+        raise Corrupt("malformed edits in a bundle")
+    node = Node(payload[_COUNT.size + n :])
+    if node.level or node.n != n:
+        raise Corrupt("malformed edits in a bundle")
+    edits: list[Edit] = []
+    for key, value, removed in zip(node.keys, node.values, flags, strict=True):
+        if not 0 < len(key) <= MAX_KEY:
+            raise Corrupt("bundle with an empty or overlong key")
+        if removed:
+            edits.append((key, None))
+            continue
+        size = value.size if isinstance(value, Ref) else len(value)
+        if isinstance(value, Ref) == (size <= inline_limit(key)):
+            raise Corrupt("bundle with a value in the wrong place")
+        edits.append((key, value))
+    return edits

@@ -1,0 +1,234 @@
+"""The receiving half: rebuilds every tree of a bundle, compares every hash, and only then moves refs, all in one go.
+
+What is built on the way lies in the store unreferenced: it becomes visible with the refs, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from dagdvid.errors import Corrupt, DagdvidError, MissingObject
+from dagdvid.objects import canonical
+from dagdvid.objects.blobs import decode_blob_list, read_value
+from dagdvid.objects.ids import ObjectType, from_hex, object_id
+from dagdvid.objects.store import Object, prepare
+from dagdvid.objects.tree import edit
+from dagdvid.objects.tree.node import BLOB, BLOB_LIST, Ref
+from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
+from dagdvid.remote import bundle
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.commits import Commit, content_of, decode_content, read_commit
+from dagdvid.repo.record import Record, read_record
+
+__all__ = ["Received", "blobs_named", "rebuild"]
+
+_BATCH = 512
+
+
+@dataclass
+class Received:
+    """What a bundle brought, verified and stored, but not yet visible."""
+
+    repo: str
+    commits: dict[bytes, Commit] = field(default_factory=dict)
+    """New ones, parents first."""
+    records: dict[bytes, Record] = field(default_factory=dict)
+    refs: dict[str, Any] = field(default_factory=dict)
+    objects: list[Object] = field(default_factory=list)
+    """Commits and records, to be stored with the refs."""
+
+
+def blobs_named(file: IO[bytes]) -> Iterator[Ref]:
+    """The references that a bundle's changes name, for asking for the missing ones."""
+    for kind, payload in bundle.read_frames(file):
+        if kind == bundle.EDITS:
+            for _, value in bundle.decode_edits(payload):
+                if isinstance(value, Ref):
+                    yield value
+
+
+def rebuild(catalog: Catalog, file: IO[bytes], known: Callable[[bytes], bool], repo: str = "") -> Received:
+    """Rebuild a bundle. `known`: whether this repo's refs reach a commit or record here, so that all below is whole.
+
+    Raises:
+        Corrupt: a root, hash or form that is not what it should be.
+        MissingObject: a blob that neither came nor was here.
+    """
+    frames = bundle.read_frames(file)
+    head = _json(next(frames, (0, b"")), bundle.HEAD)
+    if head.get("protocol") != bundle.PROTOCOL:
+        raise Corrupt(f"bundle of protocol {head.get('protocol')}, not {bundle.PROTOCOL}")
+    if repo and head.get("repo") != repo:
+        raise Corrupt(f"bundle of repo {head.get('repo')}, not {repo}")
+    received = Received(str(head.get("repo")))
+    for frame in frames:
+        if frame[0] == bundle.END:
+            received.refs = _json(frame, bundle.END)["refs"]
+            for _ in frames:  # lets the reader prove that nothing follows
+                pass
+            return received
+        _Owner(catalog, received, known, _json(frame, bundle.OWNER)).read(frames)
+    raise Corrupt("bundle without an end")
+
+
+class _Owner:
+    """A commit or record on its way in, with its trees."""
+
+    def __init__(self, catalog: Catalog, received: Received, known: Callable[[bytes], bool], head: Any) -> None:
+        try:
+            self.kind = str(head["kind"])
+            self.parent = from_hex(head["parent"]) if head["parent"] else None
+        except (KeyError, TypeError, DagdvidError):
+            raise Corrupt("malformed owner in a bundle") from None
+        if self.kind not in ("commit", "repo", "data"):
+            raise Corrupt(f"bundle with an owner of unknown kind {self.kind!r}")
+        self.catalog = catalog
+        self.received = received
+        self.known = known
+        if self.parent is not None and not self._is_whole(self.parent):
+            raise Corrupt(f"bundle builds on {self.parent.hex()}, which is not here")
+        self.writer = NodeWriter(catalog.nodes)
+        self.base = EMPTY if self.parent is None else self._root_of(self.parent)
+        self.built: dict[tuple[str, str], bytes] = {}
+
+    def read(self, frames: Iterator[tuple[int, bytes]]) -> None:
+        """Take frames up to and including the owner's object."""
+        frame = next(frames, None)
+        while frame is not None and frame[0] == bundle.SPACE and self.kind != "repo":
+            frame = self._space(_json(frame, bundle.SPACE), frames)
+        if frame is None or frame[0] != bundle.ROOT:
+            raise Corrupt("bundle with frames out of order")
+        claimed = _id(_json(frame, bundle.ROOT), "root")
+        edits = _Edits(self.catalog, frames)
+        named: list[edit.Edit] = []
+        root = edit.apply(self.writer, self.base, _kept(edits, named if self.kind != "repo" else None))
+        self._expect(root, claimed, f"the root of a {self.kind}")
+        self.writer.flush()
+        for key, value in named:
+            self._check_content(key, value)
+        frame = edits.following
+        if frame is None or frame[0] != bundle.OBJECT:
+            raise Corrupt("bundle with frames out of order")
+        self._object(frame[1], root)
+
+    def _space(self, head: Any, frames: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
+        try:
+            data, space, claimed = str(head["data"]), str(head["space"]), from_hex(head["root"])
+            before = content_of(self.catalog.nodes, self.base, data) if self.base != EMPTY else None
+        except (KeyError, TypeError, ValueError):
+            raise Corrupt("malformed key space in a bundle") from None
+        edits = _Edits(self.catalog, frames)
+        base = before.roots.get(space, EMPTY) if before else EMPTY
+        root = edit.apply(self.writer, base, edits)
+        self._expect(root, claimed, f"key space {space} of instance {data}")
+        self.writer.flush()
+        self.built[data, space] = root
+        return edits.following
+
+    def _check_content(self, key: bytes, value: Any) -> None:
+        """Every root that an instance's content names was built here, or is the parent's."""
+        content = decode_content(read_value(self.catalog.store, value))
+        before = content_of(self.catalog.nodes, self.base, key.hex()) if self.base != EMPTY else None
+        for space, root in content.roots.items():
+            mine = self.built.get((key.hex(), space), before.roots.get(space) if before else None)
+            if root != mine:
+                raise Corrupt(f"bundle names a root of instance {key.hex()} that it does not bring")
+
+    def _object(self, data: bytes, root: bytes) -> None:
+        owner: Commit | Record
+        if self.kind == "commit":
+            owner = Commit.decode(data)
+            name = object_id(ObjectType.COMMIT, data)
+            if owner.repo != self.received.repo:
+                raise Corrupt(f"bundle with a commit of another repo, {owner.repo}")
+        else:
+            owner = Record.decode(data)
+            name = object_id(ObjectType.RECORD, data)
+            if owner.kind != self.kind:
+                raise Corrupt("bundle with a record of another kind than it says")
+        first = owner.parents[0] if owner.parents else None
+        if owner.root != root or first != self.parent or not all(map(self._is_whole, owner.parents)):
+            raise Corrupt(f"{self.kind} {name.hex()} does not fit its bundle")
+        if isinstance(owner, Commit):
+            self.received.commits[name] = owner
+        else:
+            self.received.records[name] = owner
+        kind = ObjectType.COMMIT if self.kind == "commit" else ObjectType.RECORD
+        self.received.objects.append(prepare(kind, data))
+
+    def _is_whole(self, name: bytes) -> bool:
+        return name in self.received.commits or name in self.received.records or self.known(name)
+
+    def _root_of(self, name: bytes) -> bytes:
+        brought = self.received.commits.get(name) or self.received.records.get(name)
+        if brought is not None:
+            return brought.root
+        reader = read_commit if self.kind == "commit" else read_record
+        return reader(self.catalog.nodes, name).root
+
+    @staticmethod
+    def _expect(root: bytes, claimed: bytes, what: str) -> None:
+        if root != claimed:
+            raise Corrupt(f"{what} came out as {root.hex()}, not {claimed.hex()}")
+
+
+class _Edits:
+    """The changes of consecutive EDITS frames, their references checked; then the frame that `following` has."""
+
+    def __init__(self, catalog: Catalog, frames: Iterator[tuple[int, bytes]]) -> None:
+        self._catalog = catalog
+        self._frames = frames
+        self.following: tuple[int, bytes] | None = None
+
+    def __iter__(self) -> Iterator[edit.Edit]:
+        last = b""
+        for kind, payload in self._frames:
+            if kind != bundle.EDITS:
+                self.following = kind, payload
+                return
+            edits = bundle.decode_edits(payload)
+            _check_refs(self._catalog, [value for _, value in edits if isinstance(value, Ref)])
+            for key, value in edits:
+                if key <= last:
+                    raise Corrupt("bundle with changes out of order")
+                last = key
+                yield key, value
+
+
+def _kept(edits: Iterable[edit.Edit], into: list[edit.Edit] | None) -> Iterator[edit.Edit]:
+    for key, value in edits:
+        if into is not None and value is not None:
+            into.append((key, value))
+        yield key, value
+
+
+def _check_refs(catalog: Catalog, refs: Sequence[Ref]) -> None:
+    """Every blob is here, of the type and size that its reference says; lists with all that they name."""
+    for start in range(0, len(refs), _BATCH):
+        part = refs[start : start + _BATCH]
+        for ref, item in zip(part, catalog.store.get_many([ref.id for ref in part]), strict=True):
+            if item is None:
+                raise MissingObject(f"blob {ref.id.hex()} did not come")
+            kind = ObjectType.BLOB if ref.kind == BLOB else ObjectType.BLOB_LIST
+            size = item.size
+            if item.type == ObjectType.BLOB_LIST and ref.kind == BLOB_LIST:
+                chunks = decode_blob_list(item.data())
+                _check_refs(catalog, [Ref(BLOB, name, length) for name, length in chunks])
+                size = sum(length for _, length in chunks)
+            if item.type != kind or size != ref.size:
+                raise Corrupt(f"blob {ref.id.hex()} is not what its reference says")
+
+
+def _json(frame: tuple[int, bytes], kind: int) -> Any:
+    if frame[0] != kind:
+        raise Corrupt("bundle with frames out of order")
+    return canonical.decode(frame[1])
+
+
+def _id(value: Any, name: str) -> bytes:
+    try:
+        return from_hex(value[name])
+    except (KeyError, TypeError, DagdvidError):
+        raise Corrupt("malformed frame in a bundle") from None

@@ -1,0 +1,164 @@
+"""The sending half: what a repo has to offer, and the bundle of what the other side lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from dagdvid.objects.blobs import read_value
+from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.store import read
+from dagdvid.objects.tree.diff import Change, diff
+from dagdvid.objects.tree.node import BLOB_LIST, Ref
+from dagdvid.objects.tree.nodes import EMPTY
+from dagdvid.remote import bundle
+from dagdvid.remote.history import in_order
+from dagdvid.remote.objects import closure_of
+from dagdvid.repo import fold
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.commits import Commit, Content, decode_content, read_commit
+from dagdvid.repo.model import Repo
+from dagdvid.repo.record import Record, read_record
+
+__all__ = ["Known", "Offer", "Sent", "offer", "parents_of", "write_bundle"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The refs of a repo: what there is to send."""
+
+    repo: str
+    versions: dict[str, bytes]
+    """Commit of each committed version, by UUID, parents first."""
+    record: bytes
+    data: dict[str, bytes]
+    """Record of each unversioned instance, by data UUID."""
+
+    def json(self) -> dict[str, Any]:
+        """For the wire: the refs that move. Version refs are in the commits themselves."""
+        return {"record": self.record.hex(), "data": {uuid: record.hex() for uuid, record in self.data.items()}}
+
+    @property
+    def tips(self) -> list[bytes]:
+        """All that the refs name."""
+        return [*self.versions.values(), self.record, *self.data.values()]
+
+
+@dataclass
+class Sent:
+    """What a bundle holds."""
+
+    versions: int = 0
+    objects: int = 0
+    blobs: dict[bytes, int] = field(default_factory=dict)
+    """Size of each blob and blob list that its changes name."""
+
+
+def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
+    """All that a repo has to send; with a UUID, of the versions only that one and those before it."""
+    for version in repo.versions.values():
+        if version.locked:
+            fold.fold(catalog, repo.root, version.uuid)
+    for instance in repo.instances.values():
+        if not instance.versioned:
+            fold.fold_unversioned(catalog, repo, instance)
+    repo = catalog.repos()[repo.root]
+    wanted = repo.ancestors(repo.versions[uuid]) if uuid else repo.versions.values()
+    versions = {v.uuid: v.commit for v in sorted(wanted, key=lambda v: v.id) if v.commit is not None}
+    data = {
+        instance.uuid: record
+        for instance in repo.instances.values()
+        if not instance.versioned and (record := catalog.data_record(repo, instance)) is not None
+    }
+    return Offer(repo.root, versions, repo.record, data)
+
+
+def parents_of(catalog: Catalog, name: bytes) -> tuple[bytes, ...]:
+    """The parents of a commit or record object."""
+    item = catalog.store.get_many([name])[0]
+    if item is not None and item.type == ObjectType.RECORD:
+        return read_record(catalog.nodes, name).parents
+    return read_commit(catalog.nodes, name).parents
+
+
+class Known:
+    """Which commits and records a repo's refs reach: all that it may say that it has, and build on."""
+
+    def __init__(self, catalog: Catalog, repo: Repo | None) -> None:
+        self._catalog = catalog
+        self._reached: set[bytes] = set()
+        self._front: list[bytes] = []
+        if repo is not None:
+            self._reached = {v.commit for v in repo.versions.values() if v.commit is not None}
+            data = [catalog.data_record(repo, i) for i in repo.instances.values() if not i.versioned]
+            self._front = [repo.record, *(record for record in data if record is not None)]
+
+    def __call__(self, name: bytes) -> bool:
+        """Records are walked back only as far as the questions need."""
+        while name not in self._reached and self._front:
+            record = self._front.pop(0)
+            if record not in self._reached:
+                self._reached.add(record)
+                self._front += read_record(self._catalog.nodes, record).parents
+        return name in self._reached
+
+
+def write_bundle(catalog: Catalog, offered: Offer, known: Sequence[bytes], file: IO[bytes]) -> Sent:
+    """Write what the offer has beyond the known commits and records."""
+    sent = Sent()
+    writer = bundle.BundleWriter(file)
+    writer.json(bundle.HEAD, {"protocol": bundle.PROTOCOL, "repo": offered.repo})
+    for name in in_order(offered.tips, known, lambda n: parents_of(catalog, n)):
+        _write_owner(catalog, writer, name, sent)
+    writer.close(offered.json())
+    lists = [name for name, size in sent.blobs.items() if size < 0]
+    sent.blobs.update(closure_of(catalog.store, lists))
+    return sent
+
+
+def _write_owner(catalog: Catalog, writer: bundle.BundleWriter, name: bytes, sent: Sent) -> None:
+    item = catalog.store.get_many([name])[0]
+    kind = ObjectType.RECORD if item is not None and item.type == ObjectType.RECORD else ObjectType.COMMIT
+    data = read(catalog.store, name, kind)
+    owner: Commit | Record = Commit.decode(data) if kind == ObjectType.COMMIT else Record.decode(data)
+    parent = owner.parents[0] if owner.parents else None
+    before = EMPTY
+    if parent is not None:
+        reader = read_commit if kind == ObjectType.COMMIT else read_record
+        before = reader(catalog.nodes, parent).root
+    label = owner.kind if isinstance(owner, Record) else "commit"
+    writer.json(bundle.OWNER, {"kind": label, "parent": parent.hex() if parent else None})
+    changes = list(diff(catalog.nodes, before, owner.root))
+    if label != "repo":
+        for change in changes:
+            _write_spaces(catalog, writer, change, sent)
+    writer.json(bundle.ROOT, {"root": owner.root.hex()})
+    writer.edits(_noted(iter(changes), sent))
+    writer.frame(bundle.OBJECT, data)
+    sent.objects += 1
+    sent.versions += label == "commit"
+
+
+def _write_spaces(catalog: Catalog, writer: bundle.BundleWriter, change: Change, sent: Sent) -> None:
+    key, before, after = change
+    old, new = (_content(catalog, value) for value in (before, after))
+    for space in sorted({*old, *new}):
+        a, b = old.get(space, EMPTY), new.get(space, EMPTY)
+        if b not in (a, EMPTY):
+            writer.json(bundle.SPACE, {"data": key.hex(), "space": space, "root": b.hex()})
+            writer.edits(_noted(diff(catalog.nodes, a, b), sent))
+
+
+def _content(catalog: Catalog, value: Any) -> dict[str, bytes]:
+    if value is None:
+        return {}
+    content: Content = decode_content(read_value(catalog.store, value))
+    return dict(content.roots)
+
+
+def _noted(changes: Iterator[Change], sent: Sent) -> Iterator[tuple[bytes, Any]]:
+    for key, _, after in changes:
+        if isinstance(after, Ref):
+            sent.blobs[after.id] = -1 if after.kind == BLOB_LIST else after.size
+        yield key, after
