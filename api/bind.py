@@ -46,10 +46,10 @@ def create_app(server: Server) -> Quart:
 
 
 class _Anything(BaseConverter):
-    """The rest of a path: any characters, none included. (Werkzeug's own `path` stops at line ends.)"""
+    """The rest of a path, at least one character, whichever. (Werkzeug's own `path` stops at line ends.)"""
 
     part_isolating = False
-    regex = r"(?s:.*)"
+    regex = r"(?s:.+)"
 
 
 class _Target(NamedTuple):

@@ -99,7 +99,7 @@ def openapi(tables: Tables) -> dict[str, Any]:
 
 
 def _paths(prefix: str, route: Route) -> list[str]:
-    full = prefix + route.pattern.lstrip("/")
+    full = (prefix + route.pattern.lstrip("/")).rstrip("/")
     return [full.rpartition("/")[0], full.replace("?}", "}")] if full.endswith("?}") else [full]
 
 

@@ -55,16 +55,24 @@ class Snapshot(Protocol):
     """One instance at one version, as it stands. Keys are bytes (1..MAX_KEY), in byte order; values are bytes."""
 
     @property
-    def instance(self) -> Instance: ...
+    def instance(self) -> Instance:
+        """What it is a snapshot of."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """The UUID of the version."""
 
     def get(self, space: str, key: bytes) -> bytes | None:
         """The value of a key, or None."""
 
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of keys in the order asked; far cheaper than one by one."""
+
+    def locate(self, space: str, keys: Sequence[bytes]) -> list[Any | None]:
+        """What keys hold at this one moment, unread: for `load`, later and in parts. None where absent."""
+
+    def load(self, located: Sequence[Any | None]) -> list[bytes | None]:
+        """The values of located keys."""
 
     def stored_many(self, space: str, keys: Sequence[bytes]) -> list[Stored | None]:
         """As `get_many`, but undecoded: for answers that pass stored bytes on."""
@@ -137,8 +145,8 @@ class Datatype(ABC):
             BadRequest: a value that it does not take.
         """
 
-    def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of the configuration that changes stored bytes (JSON without floats); it is hashed with a version."""
+    def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """The part of the configuration that changes stored bytes (JSON without floats); hashed with each version."""
         return {}
 
     @abstractmethod

@@ -112,7 +112,7 @@ Handler = Callable[..., Reply]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. `pattern` is words and `{placeholders}` between slashes; `{name?}` may be absent, at the end only."""
+    """One endpoint. `pattern` is words and `{placeholders}` between slashes; `{name?}`, at the end, may be absent."""
 
     methods: tuple[str, ...]
     pattern: str

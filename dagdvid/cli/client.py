@@ -111,14 +111,16 @@ class Api(ABC):
             RemoteError: the last line tells of an error, or there is none.
         """
         answer = self.request("POST", path, {"progress": "true"}, json.dumps(value).encode())
+        told: dict[str, Any] = {}
         for line in answer.lines():
             told = parsed(line)
-            if "result" in told:
-                return told["result"]
             if "error" in told:
-                raise RemoteError(told["error"])
-            show(str(told["progress"]), int(told["done"]), told.get("total"))
-        raise RemoteError("the answer broke off before the end; try again: what has arrived is kept")
+                raise RemoteError(str(told["error"]))
+            if "progress" in told:
+                show(str(told["progress"]), int(told.get("done", 0)), told.get("total"))
+        if "result" not in told:
+            raise RemoteError("the answer broke off before the end; try again")
+        return told["result"]
 
 
 class HttpApi(Api):

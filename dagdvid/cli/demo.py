@@ -20,11 +20,10 @@ from .child import ServerProcess
 from .client import Api, HttpApi
 from .differences import print_changes, print_instances, stream_members
 from .output import progress, short, size
-from .transfer import remote_name
 
 __all__ = ["demo"]
 
-ALIAS = "dagdvid-demo"
+ALIAS, REMOTE = "dagdvid-demo", "second"
 BASE, PROOFREAD, CORRECTED = "sample tissue and records", "neurons proofread", "contrast corrected in one box"
 BOX = (64, 32, 32)
 """Voxels along x, y, z of the box that one branch changes; it lies at BOX, too, so that its blocks are whole."""
@@ -170,10 +169,10 @@ def _show_differences(api: Api, versions: _Versions) -> None:
 
 
 def _push(api: Api, versions: _Versions, url: str) -> None:
-    name = remote_name(api, versions.root, url)
+    api.post(f"/api/repo/{versions.root}/remotes", {"name": REMOTE, "url": url})
     for _ in range(2):
         with progress(always=False) as show:
-            result = api.follow(f"/api/repo/{versions.root}/push", {"remote": name}, show)
+            result = api.follow(f"/api/repo/{versions.root}/push", {"remote": REMOTE}, show)
         _say(
             f"pushed {result['versions']} versions to {url}: {result['objects']} objects, {size(result['bytes'])}, "
             f"{result['round_trips']} round trips, {result['seconds']:.2f} s"
@@ -205,9 +204,7 @@ def _compare(here: Api, there: Api, versions: _Versions) -> None:
         if ours != theirs or not ours:
             raise Corrupt(f"the second server answers {path} differently")
         compared += len(ours)
-    _say(
-        f"the second server gives the same hashes, voxels and records of all three versions: {size(compared)} compared"
-    )
+    _say(f"the second server answers the same for all three versions, hashes, voxels and records: {size(compared)}")
 
 
 def _invite(one: str, two: str, versions: _Versions) -> None:
@@ -226,7 +223,7 @@ Try
   curl {one}/api/node/{proofread}/neurons/key/1011
   curl -X POST -d '{{"status": "mine"}}' {one}/api/node/{root}:master/neurons/key/1011
   dagdvid commit {root}:master -m "my first edit" --server {one}
-  dagdvid push {two} --server {one}
+  dagdvid push {REMOTE} --server {one}
   dagdvid fsck --server {two}
 
 Both servers run until you press Ctrl-C."""

@@ -42,8 +42,10 @@ def stats(target: Target, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for name, value in _flat(found):
-        click.echo(f"{name:32}  {value:,}" if isinstance(value, int) else f"{name:32}  {value}")
+    leaves = _flat(found)
+    width = max(len(name) for name, _ in leaves)
+    for name, value in leaves:
+        click.echo(f"{name:{width}}  {value:,}" if isinstance(value, int) else f"{name:{width}}  {value}")
 
 
 def _flat(value: dict[str, Any], above: str = "") -> list[tuple[str, object]]:

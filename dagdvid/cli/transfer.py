@@ -80,13 +80,14 @@ def _known(api: Api, root: str, name: str) -> str:
 
 
 def remote_name(api: Api, root: str, url: str) -> str:
-    """The name of the remote with a URL; it is made if it is new."""
-    url = url.rstrip("/")
+    """The name of the remote with a URL; it is made if it is new. Servers show URLs without what follows a `?`."""
+    where = urlsplit(url)
     remotes = _remotes(api, root)
     for name, known in remotes.items():
-        if known.rstrip("/") == url:
+        if known.rstrip("/") == url.partition("?")[0].rstrip("/"):
+            if where.query:  # a token for the other server, which may be a new one
+                api.post(f"/api/repo/{root}/remotes", {"name": name, "url": url})
             return name
-    where = urlsplit(url)
     base = f"{where.hostname or 'remote'}-{where.port}" if where.port else where.hostname or "remote"
     names = ["origin", base.replace(":", "-"), *(f"{base}-{i}" for i in range(2, len(remotes) + 3))]
     name = next(name for name in names if name not in remotes)

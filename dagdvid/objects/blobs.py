@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
-from dagdvid.errors import Corrupt
-from dagdvid.objects.chunking import chunks
+from dagdvid.errors import Corrupt, TooLarge
+from dagdvid.objects.chunking import MAX, MIN, chunks
 from dagdvid.objects.ids import ID_SIZE, ObjectType
 from dagdvid.objects.store import MAX_OBJECT, Object, ObjectStore, prepare, read_many
-from dagdvid.objects.tree.node import BLOB, BLOB_LIST, Ref, Value, inline_limit
+from dagdvid.objects.tree.node import BLOB, BLOB_LIST, MAX_VALUE, Ref, Value, inline_limit
 
 __all__ = ["blob_list_chunks", "decode_blob_list", "encode_blob_list", "make_value", "read_value", "read_values"]
 
@@ -20,12 +20,18 @@ _BATCH = 32 * 2**20
 
 
 def make_value(key: bytes, data: bytes, codec: int | None = None) -> tuple[Value, list[Object]]:
-    """The tree value for an entry's bytes, and the objects to store with it."""
+    """The tree value for an entry's bytes, and the objects to store with it.
+
+    Raises:
+        TooLarge: above MAX_VALUE.
+    """
     if len(data) <= inline_limit(key):
         return bytes(data), []
     if len(data) <= MAX_OBJECT:
         blob = prepare(ObjectType.BLOB, data, codec)
         return Ref(BLOB, blob.id, len(data)), [blob]
+    if len(data) > MAX_VALUE:
+        raise TooLarge(f"a value of {len(data)} bytes is above the limit of {MAX_VALUE}")
     view = memoryview(data)
     blobs = [prepare(ObjectType.BLOB, bytes(view[start:end]), codec) for start, end in chunks(data)]
     listing = prepare(ObjectType.BLOB_LIST, encode_blob_list([(b.id, b.size) for b in blobs]))
@@ -33,7 +39,7 @@ def make_value(key: bytes, data: bytes, codec: int | None = None) -> tuple[Value
 
 
 def encode_blob_list(items: Sequence[tuple[bytes, int]]) -> bytes:
-    """The canonical bytes of a list of (blob id, size)."""
+    """The canonical bytes of a list of (blob id, size), the chunks of a value above MAX_OBJECT in order."""
     return _HEAD.pack(_VERSION, len(items)) + b"".join(_ITEM.pack(name, size) for name, size in items)
 
 
@@ -48,7 +54,11 @@ def decode_blob_list(data: bytes) -> list[tuple[bytes, int]]:
     version, n = _HEAD.unpack_from(data)
     if version != _VERSION or data[1:4] != b"\0\0\0" or len(data) != _HEAD.size + n * _ITEM.size:
         raise Corrupt("blob list is not in canonical form")
-    return list(_ITEM.iter_unpack(data[_HEAD.size :]))
+    items = list(_ITEM.iter_unpack(data[_HEAD.size :]))
+    sizes = [size for _, size in items]
+    if sum(sizes) <= MAX_OBJECT or min(sizes[:-1]) < MIN or sizes[-1] < 1 or max(sizes) > MAX:
+        raise Corrupt("blob list with chunks of impossible sizes")
+    return items
 
 
 def blob_list_chunks(store: ObjectStore, ref: Ref) -> list[tuple[bytes, int]]:
@@ -61,8 +71,8 @@ def blob_list_chunks(store: ObjectStore, ref: Ref) -> list[tuple[bytes, int]]:
 
 def read_values(store: ObjectStore, values: Sequence[Value]) -> list[bytes]:
     """The bytes of tree values, blobs fetched in one batch."""
-    blobs = [v.id for v in values if isinstance(v, Ref) and v.kind == BLOB]
-    fetched = iter(read_many(store, blobs, ObjectType.BLOB) if blobs else ())
+    refs = [v for v in values if isinstance(v, Ref) and v.kind == BLOB]
+    fetched = iter(_read_blobs(store, [(ref.id, ref.size) for ref in refs]))
     result = []
     for value in values:
         if not isinstance(value, Ref):
@@ -83,8 +93,13 @@ def _stream_list(store: ObjectStore, ref: Ref) -> Iterator[bytes]:
     items = blob_list_chunks(store, ref)
     step = max(1, _BATCH // MAX_OBJECT)
     for i in range(0, len(items), step):
-        part = items[i : i + step]
-        for (name, size), data in zip(part, read_many(store, [n for n, _ in part], ObjectType.BLOB), strict=True):
-            if len(data) != size:
-                raise Corrupt(f"blob {name.hex()} has {len(data)} bytes, its list says {size}")
-            yield data
+        yield from _read_blobs(store, items[i : i + step])
+
+
+def _read_blobs(store: ObjectStore, items: Sequence[tuple[bytes, int]]) -> list[bytes]:
+    """The bytes of blobs of known sizes."""
+    blobs = read_many(store, [name for name, _ in items], ObjectType.BLOB) if items else []
+    for (name, size), data in zip(items, blobs, strict=True):
+        if len(data) != size:
+            raise Corrupt(f"blob {name.hex()} has {len(data)} bytes, not the {size} that refer to it")
+    return blobs

@@ -45,13 +45,13 @@ def decode(data: bytes) -> Any:
 
 
 def _check(value: Any, depth: int) -> None:
-    if depth > _DEPTH:
-        raise ValueError(f"more than {_DEPTH} levels of lists and objects")
     if value is None or isinstance(value, (bool, str)):
         return
     if isinstance(value, int):
         if not -_LIMIT < value < _LIMIT:
             raise ValueError(f"integer out of range: {value}")
+    elif depth == _DEPTH and isinstance(value, (dict, list, tuple)):
+        raise ValueError(f"more than {_DEPTH} levels of lists and objects")
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -8,7 +8,7 @@ from blake3 import blake3
 
 from dagdvid.errors import BadRequest
 
-__all__ = ["ID_SIZE", "ObjectType", "from_hex", "object_id"]
+__all__ = ["ID_SIZE", "TYPES", "ObjectType", "from_hex", "object_id"]
 
 ID_SIZE = 32
 _DOMAIN = b"dagdvid"
@@ -25,6 +25,7 @@ class ObjectType(IntEnum):
     RECORD = 6
 
 
+TYPES = frozenset(map(int, ObjectType))
 _PREFIX = {int(t): _DOMAIN + bytes([t]) for t in ObjectType}
 
 

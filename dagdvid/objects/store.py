@@ -8,13 +8,13 @@ from typing import NamedTuple, Protocol
 from dagdvid.errors import Corrupt, MissingObject
 from dagdvid.objects import codecs
 from dagdvid.objects.codecs import MAX_OBJECT
-from dagdvid.objects.ids import ObjectType, object_id
+from dagdvid.objects.ids import TYPES, ObjectType, object_id
 
 __all__ = ["MAX_OBJECT", "Object", "ObjectStore", "prepare", "read", "read_many", "verified"]
 
 
 class Object(NamedTuple):
-    """An object on its way into or out of a store: hashed and encoded. A store takes the id on trust: see `verified`."""
+    """An object on its way into or out of a store, hashed and encoded. Stores take its id on trust: see `verified`."""
 
     id: bytes
     type: int
@@ -71,7 +71,7 @@ def verified(item: Object) -> Object:
     Raises:
         Corrupt: it does not.
     """
-    if item.type not in ObjectType._value2member_map_ or item.size > MAX_OBJECT:
+    if item.type not in TYPES or item.size > MAX_OBJECT:
         raise Corrupt(f"object {item.id.hex()} has an impossible type or size")
     if object_id(item.type, item.data()) != item.id:
         raise Corrupt(f"object {item.id.hex()} does not match its hash")

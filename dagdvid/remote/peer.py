@@ -135,12 +135,8 @@ class Peer:
         message = f"{self.name} refused: {text}"
         code = response.headers.get("x-dagdvid-error", "")
         if response.status_code == httpx.codes.CONFLICT:
-            return (
-                Diverged(message)
-                if "diverged" in response.headers.get("x-dagdvid-error", "")
-                else ConflictError(message)
-            )
-        if "forbidden" in response.headers.get("x-dagdvid-error", ""):
+            return Diverged(message) if code == Diverged.code else ConflictError(message)
+        if code == Forbidden.code:
             return Forbidden(f"{message}; add ?admintoken=TOKEN to the remote's URL")
         if response.status_code == httpx.codes.NOT_FOUND:
             return RemoteError(f"{self.name} is no dagdvid server, or a much older one")

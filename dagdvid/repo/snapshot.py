@@ -12,6 +12,7 @@ from dagdvid.errors import BadRequest, Corrupt, MissingObject
 from dagdvid.objects.blobs import read_values
 from dagdvid.objects.codecs import Codec
 from dagdvid.objects.local.database import Database
+from dagdvid.objects.store import ObjectStore
 from dagdvid.objects.tree import read as tree
 from dagdvid.objects.tree.node import BLOB, Ref, Value
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
@@ -50,6 +51,7 @@ class VersionSnapshot:
         self.version = version
         self.nodes = nodes
         self.number = number
+        self.store: ObjectStore = nodes.store
         self._database = database
         self._refresh = refresh
         self.base = refresh()
@@ -75,14 +77,14 @@ class VersionSnapshot:
 
     def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
         """The bytes of located values."""
-        values = iter(read_values(self.nodes.store, [v for v in located if v is not None]))
+        values = iter(read_values(self.store, [v for v in located if v is not None]))
         return [None if v is None else next(values) for v in located]
 
     def stored_many(self, space: str, keys: Sequence[bytes]) -> list[Stored | None]:
         """Values as they lie in the store."""
         located = self.locate(space, keys)
         blobs = [v.id for v in located if isinstance(v, Ref) and v.kind == BLOB]
-        found = dict(zip(blobs, self.nodes.store.get_many(blobs), strict=True))
+        found = dict(zip(blobs, self.store.get_many(blobs), strict=True))
         result: list[Stored | None] = []
         for value in located:
             if value is None:
@@ -93,7 +95,7 @@ class VersionSnapshot:
                     raise MissingObject(f"blob {value.id.hex()} is missing")
                 result.append(Stored(item.codec, item.size, item.payload))
             else:
-                data = read_values(self.nodes.store, [value])[0]
+                data = read_values(self.store, [value])[0]
                 result.append(Stored(Codec.RAW, len(data), data))
         return result
 
@@ -106,7 +108,7 @@ class VersionSnapshot:
         """The entries with lo <= key < hi, in order."""
         for keys, values in self.scan(space, lo, hi):
             for i in range(0, len(keys), _LOAD):
-                yield from zip(keys[i : i + _LOAD], read_values(self.nodes.store, values[i : i + _LOAD]), strict=True)
+                yield from zip(keys[i : i + _LOAD], read_values(self.store, values[i : i + _LOAD]), strict=True)
 
     def count(self, space: str) -> int:
         """How many keys a space has."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 
 from dagdvid.objects.blobs import make_value
-from dagdvid.objects.store import Object
+from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import Value
 from dagdvid.repo.snapshot import VersionSnapshot, check_key, overlay
 from dagdvid.repo.staging import Row, Stage, row_of
 
 __all__ = ["VersionTxn"]
 
-_PARALLEL = 64
-"""Values from which encoding is spread over threads; hashing and compression release the GIL."""
+_SHARE = 2**20
+"""Bytes that one thread encodes at a time; hashing and compression release the GIL."""
 
 
 class VersionTxn(VersionSnapshot):
@@ -27,6 +27,7 @@ class VersionTxn(VersionSnapshot):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._changed: dict[str, dict[bytes, Value | None]] = {}
         self._objects: dict[bytes, Object] = {}
+        self.store = _Overlay(self._objects, self.nodes.store)
         self._reads: dict[tuple[str, bytes], int] = {}
 
     def put(self, space: str, key: bytes, value: bytes, codec: int | None = None) -> None:
@@ -39,12 +40,22 @@ class VersionTxn(VersionSnapshot):
         entries = list(items)
         for key, _ in entries:
             check_key(key)
-        run = self.pool.map if self.pool is not None and len(entries) >= _PARALLEL else map
-        made = run(lambda item: make_value(item[0], item[1], codec), entries)
-        for (key, _), (value, objects) in zip(entries, made, strict=True):
+        for (key, _), (value, objects) in zip(entries, self._encode(entries, codec), strict=True):
             changed[key] = value
             for item in objects:
                 self._objects[item.id] = item
+
+    def _encode(
+        self, entries: Sequence[tuple[bytes, bytes]], codec: int | None
+    ) -> Iterator[tuple[Value, list[Object]]]:
+        """Values and objects of entries, large amounts of them in several threads."""
+        size = sum(len(value) for _, value in entries)
+        if self.pool is None or size < 2 * _SHARE:
+            return (make_value(key, value, codec) for key, value in entries)
+        step = max(1, len(entries) * _SHARE // size)
+        shares = [entries[i : i + step] for i in range(0, len(entries), step)]
+        made = self.pool.map(lambda share: [make_value(key, value, codec) for key, value in share], shares)
+        return (each for share in made for each in share)
 
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key."""
@@ -63,25 +74,20 @@ class VersionTxn(VersionSnapshot):
         found = self._resolve(space, keys, base, staged)
         return [changed.get(key, value) for key, value in zip(keys, found, strict=True)]
 
-    def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
-        """The bytes of located values, stored or about to be."""
-        if not self._objects:
-            return super().load(located)
-        result: list[bytes | None] = []
-        for value in located:
-            item = self._objects.get(value.id) if isinstance(value, tuple) else None
-            if item is not None and value is not None and item.size == value.size:  # type: ignore[union-attr]
-                result.append(item.data())
-            else:
-                result.append(super().load([value])[0])
-        return result
-
     def scan(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[list[bytes], list[Value]]]:
         """As a snapshot, with own changes laid over."""
         changed = self._changed.get(space, {})
         own = sorted((k, v) for k, v in changed.items() if k >= lo and (hi is None or k < hi))
         batches = super().scan(space, lo, hi)
         return overlay(batches, own) if own else batches
+
+    def count(self, space: str) -> int:
+        """As a snapshot, with own changes counted."""
+        n = super().count(space)
+        changed = self._changed.get(space, {})
+        for before, after in zip(super().locate(space, list(changed)), changed.values(), strict=True):
+            n += (after is not None) - (before is not None)
+        return n
 
     def stage(self, version: int) -> Stage | None:
         """The operation that makes the changes; None if there are none."""
@@ -93,3 +99,26 @@ class VersionTxn(VersionSnapshot):
         if not rows:
             return None
         return Stage(version, self.number, rows, self._reads, list(self._objects.values()))
+
+
+class _Overlay:
+    """The store as a transaction sees it: with the objects that it is about to add."""
+
+    def __init__(self, fresh: Mapping[bytes, Object], store: ObjectStore) -> None:
+        self._fresh = fresh
+        self._store = store
+
+    def get_many(self, ids: Sequence[bytes]) -> list[Object | None]:
+        """As `ObjectStore.get_many`."""
+        if not self._fresh:
+            return self._store.get_many(ids)
+        stored = iter(self._store.get_many([name for name in ids if name not in self._fresh]))
+        return [self._fresh[name] if name in self._fresh else next(stored) for name in ids]
+
+    def has_many(self, ids: Sequence[bytes]) -> list[bool]:
+        """As `ObjectStore.has_many`."""
+        return [name in self._fresh or there for name, there in zip(ids, self._store.has_many(ids), strict=True)]
+
+    def put_many(self, objects: Sequence[Object]) -> None:
+        """As `ObjectStore.put_many`."""
+        self._store.put_many(objects)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from dagdvid.errors import DagdvidError, DamageError, MissingObject
+from dagdvid.errors import Corrupt, DagdvidError, DamageError, MissingObject
 from dagdvid.objects.blobs import decode_blob_list
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import Object, verified
-from dagdvid.objects.tree.check import check_node
+from dagdvid.objects.tree.check import Place, Shape, check_node, check_place, places, shape
 from dagdvid.objects.tree.node import BLOB_LIST, Node, Ref
 from dagdvid.objects.tree.nodes import EMPTY
 from dagdvid.repo.catalog import Catalog
@@ -30,6 +30,8 @@ class _Walk:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.seen: set[bytes] = set()
+        self.shapes: dict[bytes, Shape] = {}
+        """Of the tree nodes seen: another tree may hold them in another place."""
         self.bytes = 0
         self.problems: list[dict[str, Any]] = []
         self.place: dict[str, Any] = {}
@@ -59,22 +61,27 @@ class _Walk:
 
     def tree(self, root: bytes) -> Iterator[list[tuple[bytes, Any]]]:
         """Walk a tree; yields the entries of each leaf that was not seen before."""
-        stack = [(root, True)]
+        stack = [(root, Place())]
         while stack:
             batch = [stack.pop() for _ in range(min(_BATCH, len(stack)))]
-            last = dict(batch)
-            for name, item in self.fetch([name for name, _ in batch]):
+            found = dict(self.fetch([name for name, _ in batch]))
+            for name, place in batch:
+                item = found.pop(name, None)
                 try:
-                    node = Node(item.data())
-                    if node.type != item.type:
-                        raise MissingObject(f"object {name.hex()} is not a tree node of its level")
-                    check_node(node, last=last[name])
+                    if item is not None:
+                        node = Node(item.data())
+                        if node.type != item.type:
+                            raise Corrupt(f"object {name.hex()} is not a tree node of its level")
+                        check_node(node, last=place.last)
+                        self.shapes[name] = shape(node)
+                    if name in self.shapes:
+                        check_place(self.shapes[name], place)
                 except DamageError as error:
                     self.problem(error, name)
                     continue
-                if node.level:
-                    stack += [(child, last[name] and i == node.n - 1) for i, child in enumerate(node.ids)]
-                else:
+                if item is not None and node.level:
+                    stack += zip(node.ids, places(node, place), strict=True)
+                elif item is not None:
                     yield list(zip(node.keys, node.values, strict=True))
 
     def values(self, root: bytes) -> Iterator[None]:
@@ -83,14 +90,25 @@ class _Walk:
             refs = [value for _, value in entries if isinstance(value, Ref)]
             for start in range(0, len(refs), _BATCH):
                 part = refs[start : start + _BATCH]
-                lists = {ref.id for ref in part if ref.kind == BLOB_LIST}
+                by_id = {ref.id: ref for ref in part}
                 for name, item in self.fetch([ref.id for ref in part]):
-                    if name in lists and item.type == ObjectType.BLOB_LIST:
-                        try:
-                            self.fetch([chunk for chunk, _ in decode_blob_list(item.data())])
-                        except DamageError as error:
-                            self.problem(error, name)
+                    self.value(by_id[name], item)
                 yield
+
+    def value(self, ref: Ref, item: Object) -> None:
+        """Check that a value is of the kind and size that the tree says, and its chunks if it has any."""
+        try:
+            if item.type != (ObjectType.BLOB_LIST if ref.kind == BLOB_LIST else ObjectType.BLOB):
+                raise Corrupt(f"object {ref.id.hex()} is of another type than the reference to it")
+            items = decode_blob_list(item.data()) if ref.kind == BLOB_LIST else [(ref.id, item.size)]
+            if sum(size for _, size in items) != ref.size:
+                raise Corrupt(f"object {ref.id.hex()} has another size than the reference to it")
+            sizes = dict(items)
+            for name, blob in self.fetch(list(sizes)):
+                if (blob.type, blob.size) != (ObjectType.BLOB, sizes[name]):
+                    raise Corrupt(f"blob {name.hex()} is not the chunk that a list says")
+        except DamageError as error:
+            self.problem(error, ref.id)
 
 
 def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
@@ -168,12 +186,8 @@ def _records(walk: _Walk, record: bytes | None) -> Iterator[None]:
 
 
 def _staged(walk: _Walk, version: int) -> Iterator[None]:
-    sql = "SELECT kind, value FROM staging WHERE version = ? AND kind IN (1, 2)"
-    for kind, value in walk.catalog.store.database.rows(sql, (version,)):
+    sql = "SELECT kind, value, size FROM staging WHERE version = ? AND kind IN (1, 2)"
+    for kind, value, size in walk.catalog.store.database.rows(sql, (version,)):
         for name, item in walk.fetch([value]):
-            if kind == BLOB_LIST:
-                try:
-                    walk.fetch([chunk for chunk, _ in decode_blob_list(item.data())])
-                except DamageError as error:
-                    walk.problem(error, name)
+            walk.value(Ref(kind, name, size), item)
         yield

@@ -25,7 +25,7 @@ def test_the_commands(run):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, run):
     said = run(command, "-h").stdout
-    assert said.startswith(f"Usage: main {command} ")
+    assert said.startswith(f"Usage: dagdvid {command} ")
     options = {name for option in main.commands[command].params for name in option.opts}
     if command not in ("serve", "demo"):
         assert {"--data", "--server", "--json"} <= options

@@ -35,10 +35,11 @@ def _batch_blocks(layout: BlockLayout) -> int:
 def read(view: Snapshot, layout: BlockLayout, box: Box) -> Iterator[bytes]:
     """The voxels of a box in z, y, x order, in chunks. What was never stored, or never can be, is 0.
 
-    Holds one slab at a time, which is a few layers of blocks, and a batch of blocks.
+    All is of one moment, though read slab by slab: holds a slab, a few layers of blocks, and a batch of blocks.
     """
+    located = _locate(view, layout, box)
     for slab in _slabs(box, layout):
-        flat = _read_array(view, layout, slab).reshape(-1).view(np.uint8)
+        flat = _read_array(view, layout, slab, located).reshape(-1).view(np.uint8)
         for at in range(0, flat.size, _CHUNK_BYTES):
             yield flat[at : at + _CHUNK_BYTES].tobytes()
 
@@ -55,14 +56,23 @@ def _slabs(box: Box, layout: BlockLayout) -> Iterator[Box]:
         z = upto
 
 
-def _read_array(view: Snapshot, layout: BlockLayout, box: Box) -> NDArray[Any]:
+def _locate(view: Snapshot, layout: BlockLayout, box: Box) -> dict[bytes, Any]:
+    """Where the stored blocks of a box lie, by key."""
+    span = box.blocks(layout.block).intersection(STORABLE)
+    if span is None:
+        return {}
+    keys = [key for brick in bricks(span, _batch_blocks(layout)) for key in morton_blocks(brick)[1]]
+    return {key: at for key, at in zip(keys, view.locate(SPACE, keys), strict=True) if at is not None}
+
+
+def _read_array(view: Snapshot, layout: BlockLayout, box: Box, located: dict[bytes, Any]) -> NDArray[Any]:
     """The voxels of a box, as an array [z, y, x]."""
     volume = np.zeros(box.shape, layout.voxel)
     span = box.blocks(layout.block).intersection(STORABLE)
     if span is not None:
         for brick in bricks(span, _batch_blocks(layout)):
             blocks, keys = morton_blocks(brick)
-            for block, data in zip(blocks, view.get_many(SPACE, keys), strict=True):
+            for block, data in zip(blocks, view.load([located.get(key) for key in keys]), strict=True):
                 if data is not None:
                     layout.paste(volume, box, block, data)
     return volume

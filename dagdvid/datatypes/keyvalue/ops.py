@@ -82,13 +82,12 @@ def part(key: bytes, value: bytes, span: tuple[int, int] | None) -> bytes:
 
 
 def wanted(view: Snapshot, parts: Sequence[KeyPart]) -> Iterator[Entry]:
-    """The values that a batch request asks for, in its order, duplicates included; read in batches of bounded size."""
-    for wish in parts:
-        checked_key(wish.key)
+    """The values that a batch request asks for, all of one moment, in its order; read in batches of bounded size."""
+    located = view.locate(SPACE, [checked_key(wish.key) for wish in parts])
     at, count = 0, _FIRST_BATCH
     while at < len(parts):
         batch = parts[at : at + count]
-        values = view.get_many(SPACE, [wish.key for wish in batch])
+        values = view.load(located[at : at + count])
         for wish, value in zip(batch, values, strict=True):
             partial = wish.span is not None
             yield Entry(wish.key, b"" if value is None else part(wish.key, value, wish.span), partial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -10,12 +11,13 @@ from typing import Any
 
 from sqlite_utils import Database as Utils
 
-from dagdvid.errors import DagdvidError, NoSpace, UnavailableError
+from dagdvid.errors import Corrupt, NoSpace, ReadOnly, UnavailableError
 
 __all__ = ["Database", "translated"]
 
 _BUSY_MS = 30_000
-_FULL = (sqlite3.SQLITE_FULL,)
+_PRIMARY = 0xFF
+"""The bits of an error code that name its class."""
 
 
 class Database:
@@ -26,14 +28,17 @@ class Database:
         self.readonly = readonly
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._wal = path.with_name(path.name + "-wal")
         self._open: list[sqlite3.Connection] = []
 
     def connect(self, *, write: bool = False) -> sqlite3.Connection:
         """A new connection in autocommit mode: transactions are begun by name, never by accident."""
-        mode = "ro" if self.readonly else "rwc" if write else "rw"
-        conn = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-        )
+        uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.readonly else 'rwc' if write else 'rw'}"
+        if self.readonly and not os.access(self.path.parent, os.W_OK) and not self._wal.exists():
+            uri += (
+                "&immutable=1"  # SQLite would want to make its side files, which a medium that none can write has not
+            )
+        conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         if write:
             conn.execute("PRAGMA journal_mode = WAL")
@@ -43,6 +48,12 @@ class Database:
         with self._lock:
             self._open.append(conn)
         return conn
+
+    def disconnect(self, conn: sqlite3.Connection) -> None:
+        """Close a connection that `connect` made."""
+        with self._lock:
+            self._open.remove(conn)
+        conn.close()
 
     @property
     def reader(self) -> sqlite3.Connection:
@@ -54,7 +65,10 @@ class Database:
 
     def rows(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query: one statement, thus one consistent state."""
-        return self.reader.execute(sql, args).fetchall()
+        try:
+            return self.reader.execute(sql, args).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     def utils(self) -> Utils:
         """The same file through sqlite-utils, for questions asked by people."""
@@ -71,10 +85,15 @@ class Database:
 
 def translated(error: Exception) -> Exception:
     """An error of SQLite as one of ours; any other as it is."""
-    if isinstance(error, sqlite3.Error) and not isinstance(error, DagdvidError):
-        code = getattr(error, "sqlite_errorcode", None)
-        if code in _FULL:
-            return NoSpace("the disk is full: free some space, then try again")
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return UnavailableError("the database is busy; try again")
+    code = getattr(error, "sqlite_errorcode", None)
+    if not isinstance(error, sqlite3.Error) or code is None:
+        return error
+    if code & _PRIMARY == sqlite3.SQLITE_FULL:
+        return NoSpace("the disk is full: free some space, then try again")
+    if code & _PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return UnavailableError("the database is busy; try again")
+    if code & _PRIMARY in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+        return Corrupt(f"the database is damaged, or its disk is: {error}")
+    if code & _PRIMARY in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return ReadOnly(f"the database cannot be opened or written: {error}")
     return error

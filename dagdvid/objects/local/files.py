@@ -68,6 +68,10 @@ class Files:
         finally:
             os.close(fd)
 
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name, in place of what had it."""
+        old.replace(new)
+
     def remove(self, path: Path) -> None:
         """Remove a file."""
         path.unlink()

@@ -5,7 +5,8 @@
     index    n x 32-byte id, ascending | n x u64 offset | n x u32 stored bytes
     footer   "dgvindex" | u64 n | u64 offset of the index | u64 checksum of index and the 24 bytes before
 
-Integers are little-endian; checksums are xxh3_64, an entry's over its first 16 bytes and its payload.
+Integers are little-endian; checksums are xxh3_64, an entry's over its id (which the index holds, not the entry), its
+first 16 bytes and its payload: so an index that points at the wrong entry is found out, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from xxhash import xxh3_64
 
 from dagdvid.errors import Corrupt
-from dagdvid.objects.ids import ID_SIZE, ObjectType
+from dagdvid.objects.codecs import decode
+from dagdvid.objects.ids import ID_SIZE, TYPES, ObjectType, object_id
 from dagdvid.objects.store import Object
 
 __all__ = [
@@ -72,21 +74,21 @@ def encode_header(kind: int, pack: bytes) -> bytes:
 def encode_entry(item: Object) -> bytes:
     """The bytes of an entry."""
     head = _ENTRY.pack(_ENTRY_MAGIC, item.type, item.codec, 0, len(item.payload), item.size)
-    return b"".join((head, _CHECKSUM.pack(_checksum(head, item.payload)), item.payload))
+    return b"".join((head, _CHECKSUM.pack(_checksum(item.id, head, item.payload)), item.payload))
 
 
 def decode_entry(name: bytes, data: bytes) -> Object:
     """The object of an entry's bytes.
 
     Raises:
-        Corrupt: not the bytes that were written.
+        Corrupt: not the bytes that were written, or those of another object.
     """
     if len(data) < ENTRY_SIZE:
         raise Corrupt(f"pack entry of {name.hex()} is cut short")
     head, payload = data[: _ENTRY.size], data[ENTRY_SIZE:]
-    magic, kind, codec, _, stored, size = _ENTRY.unpack(head)
+    magic, kind, codec, zero, stored, size = _ENTRY.unpack(head)
     (checksum,) = _CHECKSUM.unpack_from(data, _ENTRY.size)
-    if magic != _ENTRY_MAGIC or stored != len(payload) or checksum != _checksum(head, payload):
+    if magic != _ENTRY_MAGIC or zero or stored != len(payload) or checksum != _checksum(name, head, payload):
         raise Corrupt(f"pack entry of {name.hex()} does not match its checksum")
     return Object(name, kind, codec, size, payload)
 
@@ -104,15 +106,24 @@ def entry_size(data: bytes, start: int) -> int:
     raise Corrupt("not a whole pack entry")
 
 
-def scan_entries(data: bytes, start: int = HEADER_SIZE) -> Iterator[tuple[int, bytes]]:
-    """The (offset, entry bytes) of consecutive entries, until something is not a whole entry."""
-    while start + ENTRY_SIZE <= len(data):
-        magic, _, _, _, stored, _ = _ENTRY.unpack_from(data, start)
+def scan_entries(data: bytes | mmap.mmap) -> Iterator[Entry]:
+    """The intact entries of a pack's bytes, found without its index; what is damaged is stepped over.
+
+    Costs a decode and a hash an entry: an id is known by its content alone.
+    """
+    start = data.find(_ENTRY_MAGIC, HEADER_SIZE)
+    while 0 <= start <= len(data) - ENTRY_SIZE:
+        _, kind, codec, _, stored, size = _ENTRY.unpack_from(data, start)
         end = start + ENTRY_SIZE + stored
-        if magic != _ENTRY_MAGIC or end > len(data):
-            return
-        yield start, data[start:end]
-        start = end
+        try:
+            entry = data[start:end]
+            name = object_id(kind, decode(codec, size, entry[ENTRY_SIZE:])) if kind in TYPES else b""
+            decode_entry(name, entry)
+        except Corrupt:
+            start = data.find(_ENTRY_MAGIC, start + 1)
+            continue
+        yield Entry(name, start, stored)
+        start = data.find(_ENTRY_MAGIC, end)
 
 
 def encode_index(entries: Sequence[Entry], offset: int) -> bytes:
@@ -132,21 +143,40 @@ def encode_index(entries: Sequence[Entry], offset: int) -> bytes:
 class PackIndex:
     """The index of a sealed pack, mapped into memory. Finds an id in a few steps, ids being uniform."""
 
-    def __init__(self, fd: int, size: int, name: str) -> None:
-        """Raises Corrupt: the file does not end in a valid index."""
+    def __init__(self, data: mmap.mmap | bytes, start: int, n: int) -> None:
+        """An index of `n` entries that begins at `start` of some bytes; as `mapped` and `rebuilt` make it."""
+        self._map = data
+        self._ids = start
+        self.n = n
+        self._offsets = start + ID_SIZE * n
+        self._sizes = self._offsets + 8 * n
+
+    @classmethod
+    def mapped(cls, data: mmap.mmap, name: str) -> PackIndex:
+        """The index at the end of a sealed pack.
+
+        Raises:
+            Corrupt: header, index or footer are not what was written.
+        """
+        size = len(data)
         if size < HEADER_SIZE + FOOTER_SIZE:
             raise Corrupt(f"pack {name} is too short to be sealed")
-        self._map = mmap.mmap(fd, size, prot=mmap.PROT_READ)
-        magic, self.n, self.offset = _FOOTER.unpack_from(self._map, size - FOOTER_SIZE)
-        self._offsets = self.offset + ID_SIZE * self.n
-        self._sizes = self._offsets + 8 * self.n
-        end = self._sizes + 4 * self.n
-        if magic != _INDEX_MAGIC or self.offset < HEADER_SIZE or end != size - FOOTER_SIZE:
+        magic, kind, identity = _HEADER.unpack_from(data)
+        if encode_header(kind, identity) != data[:HEADER_SIZE] or magic != _MAGIC or identity.hex() != name:
+            raise Corrupt(f"pack {name} has a damaged header")
+        magic, n, start = _FOOTER.unpack_from(data, size - FOOTER_SIZE)
+        end = start + (ID_SIZE + 8 + 4) * n
+        if magic != _INDEX_MAGIC or start < HEADER_SIZE or end != size - FOOTER_SIZE:
             raise Corrupt(f"pack {name} does not end in an index")
-        (checksum,) = _CHECKSUM.unpack_from(self._map, size - _CHECKSUM.size)
-        with memoryview(self._map) as view:
-            if checksum != _checksum(view[self.offset : end], view[end : end + _FOOTER.size]):
-                raise Corrupt(f"the index of pack {name} does not match its checksum")
+        (checksum,) = _CHECKSUM.unpack_from(data, size - _CHECKSUM.size)
+        if checksum != _checksum(data[start:end], data[end : end + _FOOTER.size]):
+            raise Corrupt(f"the index of pack {name} does not match its checksum")
+        return cls(data, start, n)
+
+    @classmethod
+    def rebuilt(cls, entries: Sequence[Entry]) -> PackIndex:
+        """An index in memory, for a pack whose own is damaged."""
+        return cls(encode_index(entries, 0), 0, len(entries))
 
     def find(self, name: bytes) -> Entry | None:
         """Where an object lies, if it does."""
@@ -171,14 +201,16 @@ class PackIndex:
 
     def close(self) -> None:
         """Unmap."""
-        self._map.close()
+        if isinstance(self._map, mmap.mmap):
+            self._map.close()
 
     def _id(self, i: int) -> bytes:
-        start = self.offset + ID_SIZE * i
+        start = self._ids + ID_SIZE * i
         return self._map[start : start + ID_SIZE]
 
 
-def _checksum(head: bytes | memoryview, payload: bytes | memoryview) -> int:
-    digest = xxh3_64(head)
-    digest.update(payload)
+def _checksum(*parts: bytes) -> int:
+    digest = xxh3_64()
+    for part in parts:
+        digest.update(part)
     return int(digest.intdigest())

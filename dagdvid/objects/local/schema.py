@@ -6,7 +6,7 @@ __all__ = ["TABLES"]
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS packs (
-    no      INTEGER PRIMARY KEY,
+    no      INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: other processes keep packs open by it
     name    TEXT NOT NULL UNIQUE,       -- hex of the pack id; the file is packs/<name>.pack
     kind    INTEGER NOT NULL,           -- 1 nodes, 2 blobs
     state   TEXT NOT NULL,              -- open: one process appends to it; sealed: final, with an index

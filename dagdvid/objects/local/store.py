@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, UnavailableError
-from dagdvid.objects.local.database import Database
+from dagdvid.objects.local.appending import PACK_LIMIT, recover
+from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.files import Files
-from dagdvid.objects.local.packs import PACK_LIMIT, Packs, recover
+from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Operation, Put, Writer
 from dagdvid.objects.store import Object
@@ -44,11 +45,13 @@ def hold(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise InUse(
                 f"{folder} is in use by process {holder}: talk to that server with --server URL, or stop it"
             ) from None
+        except OSError as error:
+            raise ReadOnly(f"{folder} cannot be locked: {error.strerror}; use --readonly, or another disk") from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -85,18 +88,23 @@ class LocalStore:
                 raise BadRequest(f"there is no dagdvid data in {folder}")
         else:
             (folder / _PACKS).mkdir(parents=True, exist_ok=True)
-        self.info = _read_info(folder) if (folder / _INFO).exists() or readonly else _write_info(folder)
+        known = (folder / _INFO).exists() or (folder / _DATABASE).exists()
+        self.info = _read_info(folder) if known else _write_info(folder, files)
         self.database = Database(folder / _DATABASE, readonly=readonly)
-        if not readonly:
-            conn = self.database.connect(write=True)
-            conn.executescript(TABLES + tables)
-        self.packs = Packs(folder / _PACKS, self.database, files)
         self._writer: Writer | None = None
-        if not readonly:
-            if recovering:
-                recover(self.packs, conn)
-            conn.close()
-            self._writer = Writer(self.database, self.packs, pack_limit)
+        try:
+            if not readonly:
+                conn = self.database.connect(write=True)
+                conn.executescript(TABLES + tables)
+            self.packs = Packs(folder / _PACKS, self.database, files)
+            if not readonly:
+                if recovering:
+                    recover(self.packs, conn)
+                self.database.disconnect(conn)
+                self._writer = Writer(self.database, self.packs, pack_limit)
+        except Exception as error:
+            self.database.close()
+            raise translated(error) from error
 
     @property
     def writer(self) -> Writer:
@@ -146,15 +154,19 @@ def next_value(conn: sqlite3.Connection, counter: str, step: int = 1, start: int
     return int(row[0]) - step
 
 
-def _write_info(folder: Path) -> dict[str, Any]:
+def _write_info(folder: Path, files: Files) -> dict[str, Any]:
+    """Begin a folder: its description is the last thing that is made of it, and tells that all else is there."""
     info = {"format": FORMAT, "id": secrets.token_hex(16)}
-    temporary = folder / (_INFO + ".new")
-    with temporary.open("w") as file:
-        json.dump(info, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / _INFO)
-    Files().sync_folder(folder)
+    temporary = folder / f"{_INFO}.{info['id']}"
+    fd = files.create(temporary)
+    try:
+        files.write(fd, json.dumps(info).encode(), 0)
+        files.sync(fd)
+    finally:
+        files.close(fd)
+    files.rename(temporary, folder / _INFO)
+    files.sync_folder(folder)
+    files.sync_folder(folder.parent)
     return info
 
 
@@ -163,9 +175,11 @@ def _read_info(folder: Path) -> dict[str, Any]:
         info = json.loads((folder / _INFO).read_bytes())
         version = int(info["format"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise Corrupt(f"{folder / _INFO} is missing or not what dagdvid wrote") from None
+        raise Corrupt(f"{folder / _INFO} is missing or not what dagdvid wrote: restore it from a backup") from None
     if version > FORMAT:
         raise UnavailableError(
-            f"{folder} has format {version}, this dagdvid knows up to {FORMAT}: use the release that wrote it, or a newer one"
+            f"{folder} has format {version}, this dagdvid knows {FORMAT} at most: use the release that wrote it"
         )
+    if version < 1:
+        raise Corrupt(f"{folder / _INFO} has the impossible format {version}")
     return dict(info)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dagdvid.errors import Busy
+from dagdvid.objects.local.appending import PACK_LIMIT, PackWriter
 from dagdvid.objects.local.database import Database, translated
-from dagdvid.objects.local.packs import PACK_LIMIT, Packs, PackWriter
+from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.store import Object
 
 __all__ = ["Operation", "Put", "Writer"]
@@ -28,7 +29,8 @@ class Operation(Protocol):
     """A prepared change: objects to store, and what to do in the database, all of it or nothing."""
 
     @property
-    def objects(self) -> Sequence[Object]: ...
+    def objects(self) -> Sequence[Object]:
+        """What to store before `apply` runs."""
 
     def apply(self, conn: sqlite3.Connection) -> Any:
         """Change the database inside the writer's transaction; an error undoes this operation alone."""
@@ -89,6 +91,8 @@ class Writer:
                 if not self._waiting:
                     return
                 group = self._next_group()
+            if not group:
+                continue
             try:
                 self._commit(group)
             except BaseException as error:  # noqa: BLE001  every waiting caller must get an answer
@@ -104,8 +108,10 @@ class Writer:
         group: list[tuple[Operation, Future[Any]]] = []
         size = 0
         while self._waiting and len(group) < _MAX_GROUP and size < _MAX_BYTES:
-            group.append(self._waiting.popleft())
-            size += sum(len(item.payload) for item in group[-1][0].objects)
+            operation, future = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                group.append((operation, future))
+                size += sum(len(item.payload) for item in operation.objects)
         return group
 
     def _commit(self, group: list[tuple[Operation, Future[Any]]]) -> None:
@@ -123,7 +129,9 @@ class Writer:
             conn.execute("SAVEPOINT operation")
             try:
                 results.append((future, operation.apply(conn), None))
-            except Exception as error:  # noqa: BLE001  it belongs to the caller of this operation
+            except Exception as error:
+                if not conn.in_transaction:  # a full disk, say: SQLite took all of it back
+                    raise
                 conn.execute("ROLLBACK TO operation")
                 results.append((future, None, translated(error)))
             conn.execute("RELEASE operation")

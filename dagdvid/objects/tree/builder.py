@@ -55,17 +55,21 @@ class Builder:
             below.closed += 2
         self._feed(level + 1, keys, children)
 
-    def copy(self, level: int, key: bytes, child: Child, *, last: bool) -> None:
-        """Take over one node, opened as far as alignment asks. `last`: it may end early."""
-        if not last and self.aligned(level):
-            self.subtrees(level, [key], [child])
-            return
-        node = self.writer.read(child.id)
-        if node.level == 0:
-            self.entries(node.keys, node.values)
-            return
-        for i, (k, c) in enumerate(zip(node.keys, node.children, strict=True)):
-            self.copy(level - 1, k, c, last=last and i == node.n - 1)
+    def copy(self, level: int, keys: list[bytes], children: list[Child], *, last: bool) -> None:
+        """Take over nodes of a level, opened as far as alignment asks. `last`: the last of them ends its level."""
+        i, n = 0, len(keys)
+        while i < n:
+            whole = n - 1 if last else n
+            if i < whole and self.aligned(level):
+                self.subtrees(level, keys[i:whole], children[i:whole])
+                i = whole
+                continue
+            node = self.writer.read(children[i].id, level)
+            i += 1
+            if level:
+                self.copy(level - 1, node.keys, node.children, last=last and i == n)
+            else:
+                self.entries(node.keys, node.values)
 
     def finish(self) -> bytes:
         """Close all and return the id of the root: the first level that has one node."""
@@ -77,8 +81,17 @@ class Builder:
             if level == 0 and not lv.closed:
                 return self.writer.write(ObjectType.LEAF, encode_leaf([], []))
             if lv.closed == 1:
-                return lv.last
+                return self._highest(lv.last, level)
         raise AssertionError("a tree of 65,536 levels")
+
+    def _highest(self, root: bytes, level: int) -> bytes:
+        """The root, where the only node of a level was taken over: the end of its level may have a single child."""
+        while level:
+            node = self.writer.read(root, level)
+            if node.n > 1:
+                break
+            root, level = node.ids[0], level - 1
+        return root
 
     def _level(self, level: int) -> _Level:
         while len(self._levels) <= level:

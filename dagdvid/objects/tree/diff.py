@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import Nodes, NodeWriter
-from dagdvid.objects.tree.walker import Walker, skip_common
+from dagdvid.objects.tree.walker import Walker, common
 
 __all__ = ["Change", "diff"]
 
@@ -38,7 +38,10 @@ def diff(nodes: Nodes | NodeWriter, a: bytes, b: bytes) -> Iterator[Change]:
             old.open()
         elif x.level < y.level:
             new.open()
-        elif not skip_common(old, new):
+        elif n := common(old, new):
+            old.skip(n)
+            new.skip(n)
+        else:
             old.open()
             new.open()
 
@@ -46,6 +49,6 @@ def diff(nodes: Nodes | NodeWriter, a: bytes, b: bytes) -> Iterator[Change]:
 def _compare(old: Walker, new: Walker) -> list[Change]:
     """The changes among the loaded entries, as far as both are known."""
     bound = min(w.keys[-1] for w in (old, new) if w.keys)
-    before, after = old.take_through(bound), new.take_through(bound)
+    before, after = (dict(zip(*w.take_through(bound), strict=True)) for w in (old, new))
     changed = {key for key, _ in before.items() ^ after.items()}
     return [(key, before.get(key), after.get(key)) for key in sorted(changed)]

@@ -25,7 +25,8 @@ def apply(writer: NodeWriter, root: bytes, edits: Iterable[Edit]) -> bytes:
     O(edits x depth); nodes go to `writer`.
 
     Raises:
-        ValueError: edits out of order.
+        ValueError: edits out of order, a key of the wrong length, a value of the wrong kind (SPEC 5.1). Nodes that were
+            written before are garbage.
     """
     queue = _Edits(edits)
     if queue.next_key is None:
@@ -58,7 +59,7 @@ def _copy(builder: Builder, node: Node, queue: _Edits, *, last: bool) -> None:
             builder.subtrees(below, node.keys[i:end], node.children[i:end])
             i = end
         else:
-            _copy(builder, builder.writer.read(node.ids[i]), queue, last=last and i == node.n - 1)
+            _copy(builder, builder.writer.read(node.ids[i], below), queue, last=last and i == node.n - 1)
             i += 1
 
 

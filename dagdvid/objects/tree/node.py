@@ -1,6 +1,6 @@
 """Nodes of the tree (SPEC 5.2): columnar canonical bytes, decoded column by column and only when asked.
 
-A leaf (level 0) maps keys to values; an inner node maps the last key of each child to the child. Integers are little-endian:
+A leaf (level 0) maps keys to values; an inner node maps the last key of each child to the child. Little-endian:
 
     u8 version = 1 | u8 level | u16 prefix length | u32 n | u32 suffix bytes | u32 inline bytes (0 in inner nodes)
     prefix, common to all keys | u32[n] end of each suffix | suffixes
@@ -15,12 +15,12 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from os.path import commonprefix
 from typing import NamedTuple
 
 import numpy as np
 
 from dagdvid.errors import Corrupt
+from dagdvid.objects.codecs import MAX_OBJECT
 from dagdvid.objects.ids import ID_SIZE, ObjectType
 
 __all__ = [
@@ -29,10 +29,12 @@ __all__ = [
     "INLINE",
     "INLINE_LIMIT",
     "MAX_KEY",
+    "MAX_VALUE",
     "Child",
     "Node",
     "Ref",
     "Value",
+    "check_value",
     "encode_inner",
     "encode_leaf",
     "inline_limit",
@@ -40,10 +42,16 @@ __all__ = [
 
 INLINE, BLOB, BLOB_LIST = 0, 1, 2
 MAX_KEY = 1024
+"""Bytes of the longest key; the shortest has one."""
+MAX_VALUE = 2**34
+"""Bytes of the largest value (SPEC 5.1): 16 GiB, for whose chunks one blob list suffices at any boundaries."""
+MAX_ENTRIES = 512
+"""Entries of the largest node (SPEC 5.3)."""
 INLINE_LIMIT = 512
 _LONG_KEY, _LONG_KEY_INLINE_LIMIT = 256, 128
 _HEAD = struct.Struct("<BBHIII")
 _VERSION = 1
+_MAX_TOTAL = 2**63
 
 
 class Ref(NamedTuple):
@@ -73,10 +81,34 @@ def inline_limit(key: bytes) -> int:
     return INLINE_LIMIT if len(key) <= _LONG_KEY else _LONG_KEY_INLINE_LIMIT
 
 
+def check_value(key: bytes, value: Value) -> None:
+    """Check that a value is of the kind that its size asks for (SPEC 5.1).
+
+    Raises:
+        ValueError: it is not.
+    """
+    limit = inline_limit(key)
+    if not isinstance(value, Ref):
+        legal = len(value) <= limit
+    elif value.kind == BLOB:
+        legal = limit < value.size <= MAX_OBJECT
+    else:
+        legal = value.kind == BLOB_LIST and MAX_OBJECT < value.size <= MAX_VALUE
+    if not legal:
+        raise ValueError(f"the value of key {key!r} is of the wrong kind for its size")
+
+
 def encode_leaf(keys: Sequence[bytes], values: Sequence[Value]) -> bytes:
-    """Canonical bytes of a leaf. Keys must be strictly ascending; that and the value rules are the caller's duty."""
+    """Canonical bytes of a leaf. Keys must be strictly ascending, which is the caller's duty.
+
+    Raises:
+        ValueError: a key of the wrong length, or a value of the wrong kind.
+    """
     inline = [v for v in values if type(v) is bytes]
     refs = [v for v in values if type(v) is not bytes]
+    if refs or (inline and max(map(len, inline)) > _LONG_KEY_INLINE_LIMIT):
+        for key, value in zip(keys, values, strict=True):
+            check_value(key, value)
     if not refs:
         kinds: bytes = bytes(len(values))
         sizes = list(map(len, inline))
@@ -106,12 +138,15 @@ def encode_inner(level: int, keys: Sequence[bytes], children: Sequence[Child]) -
 def _encode_keys(level: int, keys: Sequence[bytes], inline: int) -> tuple[bytes, ...]:
     if not keys:
         return (_HEAD.pack(_VERSION, level, 0, 0, 0, inline),)
-    prefix: bytes = commonprefix((keys[0], keys[-1]))  # type: ignore[assignment]
-    cut = len(prefix)
+    first, last = keys[0], keys[-1]
+    cut = next((i for i, (x, y) in enumerate(zip(first, last, strict=False)) if x != y), min(len(first), len(last)))
     suffixes = [key[cut:] for key in keys] if cut else keys
-    ends = np.array(list(accumulate(map(len, suffixes))), "<u4")
+    lengths = list(map(len, suffixes))
+    if not keys[0] or cut + max(lengths) > MAX_KEY:
+        raise ValueError(f"a key has 1 to {MAX_KEY} bytes")
+    ends = np.array(list(accumulate(lengths)), "<u4")
     head = _HEAD.pack(_VERSION, level, cut, len(keys), int(ends[-1]), inline)
-    return head, prefix, ends.tobytes(), *suffixes
+    return head, first[:cut], ends.tobytes(), *suffixes
 
 
 class Node:
@@ -124,6 +159,8 @@ class Node:
         version, self.level, self._prefix, self.n, suffixes, self._inline = _HEAD.unpack_from(data)
         if version != _VERSION:
             raise Corrupt(f"tree node of unknown version {version}")
+        if self.n > MAX_ENTRIES or self._prefix > MAX_KEY:
+            raise Corrupt("tree node with too many entries or an overlong key")
         self.data = data
         self._ends = _HEAD.size + self._prefix
         self._suffixes = self._ends + 4 * self.n
@@ -169,6 +206,8 @@ class Node:
         kinds = np.frombuffer(self.data, np.uint8, self.n, self._columns)
         is_inline = kinds == INLINE
         lengths = np.where(is_inline, sizes, 0)
+        if self.n and not 0 <= int(sizes.min()) <= int(sizes.max()) <= MAX_VALUE:
+            raise Corrupt("tree leaf with values of impossible sizes")
         refs = self._columns + 9 * self.n
         heap = refs + ID_SIZE * int(np.count_nonzero(~is_inline))
         in_heap = heap + np.cumsum(lengths) - lengths
@@ -204,10 +243,16 @@ class Node:
 
     @cached_property
     def children(self) -> list[Child]:
-        """The children of an inner node."""
+        """The children of an inner node.
+
+        Raises:
+            Corrupt: counts or sizes that no tree can have.
+        """
         base = self._columns + ID_SIZE * self.n
         counts = np.frombuffer(self.data, "<u8", self.n, base).tolist()
         sizes = np.frombuffer(self.data, "<u8", self.n, base + 8 * self.n).tolist()
+        if sum(counts) >= _MAX_TOTAL or sum(sizes) >= _MAX_TOTAL:
+            raise Corrupt("inner tree node with impossible counts or sizes")
         return list(map(Child, self.ids, counts, sizes))
 
     def totals(self) -> tuple[int, int]:

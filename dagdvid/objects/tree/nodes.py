@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -33,9 +32,9 @@ class NodeCache:
 
     def get(self, name: bytes) -> Node | None:
         """A node, if it is here."""
-        node = self._nodes.get(name)
-        if node is not None:
-            with contextlib.suppress(KeyError):  # evicted by another thread in between; the node itself is still good
+        with self._lock:
+            node = self._nodes.get(name)
+            if node is not None:
                 self._nodes.move_to_end(name)
         return node
 
@@ -64,17 +63,19 @@ class Nodes:
         self.store = store
         self.cache = cache or NodeCache()
 
-    def read(self, name: bytes) -> Node:
+    def read(self, name: bytes, level: int | None = None) -> Node:
         """One node; as `read_many`."""
         node = self.cache.get(name)
-        return node if node is not None else self.read_many([name])[0]
+        if node is None or (level is not None and node.level != level):
+            return self.read_many([name], level)[0]
+        return node
 
-    def read_many(self, names: Sequence[bytes]) -> list[Node]:
-        """Nodes, those not cached in one batch from the store.
+    def read_many(self, names: Sequence[bytes], level: int | None = None) -> list[Node]:
+        """Nodes, those not cached in one batch from the store. `level`: where they must stand, if their parent says so.
 
         Raises:
             MissingObject: one is absent.
-            Corrupt: one is damaged or no node.
+            Corrupt: one is damaged, no node, or not of that level.
         """
         found = {name: self.cache.get(name) for name in names}
         missing = [name for name, node in found.items() if node is None]
@@ -87,6 +88,10 @@ class Nodes:
                 raise Corrupt(f"object {name.hex()} is not a tree node of its level")
             found[name] = node
             self.cache.put(name, node)
+        if level is not None:
+            for name, known in found.items():
+                if known is not None and known.level != level:
+                    raise Corrupt(f"tree node {name.hex()} has level {known.level}, its parent says {level}")
         return [found[name] for name in names]  # type: ignore[misc]
 
 
@@ -104,10 +109,10 @@ class NodeWriter:
         self._held = 0
         self._pending: dict[bytes, tuple[Object, Node]] = {}
 
-    def read(self, name: bytes) -> Node:
-        """A node, stored or still pending."""
+    def read(self, name: bytes, level: int | None = None) -> Node:
+        """A node, stored or still pending; as `Nodes.read_many`."""
         pending = self._pending.get(name)
-        return pending[1] if pending else self.nodes.read(name)
+        return pending[1] if pending else self.nodes.read(name, level)
 
     def write(self, kind: ObjectType, data: bytes) -> bytes:
         """Add a node; its id."""

@@ -13,6 +13,8 @@ __all__ = ["Range", "Stats", "count", "get", "get_many", "scan", "scan_ranges", 
 
 _AHEAD = 32
 """Nodes that a scan fetches together."""
+_BATCH = 1024
+"""Keys that are looked up together; at worst each in a leaf of its own."""
 
 
 class Range(NamedTuple):
@@ -40,14 +42,24 @@ def get(nodes: Nodes, root: bytes, key: bytes) -> Value | None:
             return None
         if node.level == 0:
             return node.value(i) if node.keys[i] == key else None
-        node = nodes.read(node.ids[i])
+        node = nodes.read(node.ids[i], node.level - 1)
 
 
 def get_many(nodes: Nodes, root: bytes, keys: Sequence[bytes]) -> list[Value | None]:
     """The values of ascending keys (duplicates allowed), None where absent."""
     result: list[Value | None] = [None] * len(keys)
-    front: list[tuple[Node, int, int]] = [(nodes.read(root), 0, len(keys))]
+    for start in range(0, len(keys), _BATCH):
+        _get_batch(nodes, root, keys, start, min(start + _BATCH, len(keys)), result)
+    return result
+
+
+def _get_batch(
+    nodes: Nodes, root: bytes, keys: Sequence[bytes], start: int, stop: int, result: list[Value | None]
+) -> None:
+    """Look up keys[start:stop]: one batch of nodes a level."""
+    front: list[tuple[Node, int, int]] = [(nodes.read(root), start, stop)]
     while front:
+        level = front[0][0].level - 1
         wanted: list[tuple[bytes, int, int]] = []
         for node, lo, hi in front:
             if node.level == 0:
@@ -61,9 +73,8 @@ def get_many(nodes: Nodes, root: bytes, keys: Sequence[bytes]) -> list[Value | N
                 end = bisect_left(keys, node.keys[i] + b"\0", start, hi)
                 wanted.append((node.ids[i], start, end))
                 start = end
-        read = nodes.read_many([name for name, _, _ in wanted]) if wanted else []
+        read = nodes.read_many([name for name, _, _ in wanted], level) if wanted else []
         front = [(node, lo, hi) for node, (_, lo, hi) in zip(read, wanted, strict=True)]
-    return result
 
 
 def _look_up(node: Node, keys: Sequence[bytes], lo: int, hi: int, result: list[Value | None]) -> None:
@@ -84,7 +95,10 @@ def scan(
 
 
 def scan_ranges(nodes: Nodes, root: bytes, ranges: Sequence[Range]) -> Iterator[tuple[list[bytes], list[Value]]]:
-    """The entries of ascending, disjoint ranges, a leaf at a time. Memory: some leaves a level, at any size."""
+    """The entries of ascending, disjoint ranges, a leaf at a time. Memory: some leaves a level, at any size.
+
+    The lists may be those of the node itself: they are not for changing.
+    """
     for leaf, i, j in _spans(nodes, nodes.read(root), list(ranges)):
         if (i, j) == (0, leaf.n):
             yield leaf.keys, leaf.values
@@ -110,7 +124,7 @@ def _spans(nodes: Nodes, node: Node, ranges: list[Range]) -> Iterator[tuple[Node
     order = list(wanted)
     for start in range(0, len(order), _AHEAD):
         part = order[start : start + _AHEAD]
-        for k, child in zip(part, nodes.read_many([node.ids[k] for k in part]), strict=True):
+        for k, child in zip(part, nodes.read_many([node.ids[k] for k in part], node.level - 1), strict=True):
             yield from _spans(nodes, child, wanted[k])
 
 
@@ -119,7 +133,7 @@ def count(nodes: Nodes, root: bytes, lo: bytes = b"", hi: bytes | None = None) -
     node = nodes.read(root)
     if not lo and hi is None:
         return node.totals()[0]
-    return (node.totals()[0] if hi is None else _rank(nodes, node, hi)) - _rank(nodes, node, lo)
+    return max(0, (node.totals()[0] if hi is None else _rank(nodes, node, hi)) - _rank(nodes, node, lo))
 
 
 def _rank(nodes: Nodes, node: Node, key: bytes) -> int:
@@ -132,7 +146,7 @@ def _rank(nodes: Nodes, node: Node, key: bytes) -> int:
         below += sum(child.entries for child in node.children[:i])
         if i == node.n:
             return below
-        node = nodes.read(node.ids[i])
+        node = nodes.read(node.ids[i], node.level - 1)
 
 
 def stats(nodes: Nodes, root: bytes) -> Stats:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
+from dagdvid.objects.tree.node import MAX_ENTRIES
+
 __all__ = ["MAX_ENTRIES", "MIN_ENTRIES", "cuts", "is_cut", "seed"]
 
-MIN_ENTRIES, MAX_ENTRIES = 128, 512
+MIN_ENTRIES = 128
 _ZONES = ((128, 256, 2**64 // 512), (256, 384, 2**64 // 64), (384, 512, 2**64 // 16))
 _SEED = int.from_bytes(b"dagdvid\0", "big")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
 from dagdvid.objects.tree.node import Child, Node, Value
 
-__all__ = ["Subtree", "Walker", "skip_common"]
+__all__ = ["Run", "Subtree", "Walker", "common"]
 
 
 class Subtree(NamedTuple):
@@ -20,6 +20,17 @@ class Subtree(NamedTuple):
     child: Child
     last: bool
     """It is the last of its level, so its end may be early."""
+
+
+class Run(NamedTuple):
+    """Subtrees that stand side by side under one parent."""
+
+    level: int
+    keys: list[bytes]
+    """Their last keys."""
+    children: list[Child]
+    last: bool
+    """The last of them is the last of its level."""
 
 
 class _Frame:
@@ -34,14 +45,14 @@ class _Frame:
 class Walker:
     """A position in a tree: before a subtree (`peek`), or inside an opened leaf (`keys` not empty)."""
 
-    def __init__(self, read: Callable[[bytes], Node], root: bytes) -> None:
+    def __init__(self, read: Callable[[bytes, int | None], Node], root: bytes) -> None:
         self._read = read
         self._frames: list[_Frame] = []
         self._root: Subtree | None = None
         self.keys: list[bytes] = []
         """What is left of the opened leaf."""
         self.values: list[Value] = []
-        node = read(root)
+        node = read(root, None)
         if node.n:
             self._root = Subtree(node.level, node.keys[-1], Child(root, *node.totals()), True)
 
@@ -69,25 +80,44 @@ class Walker:
         subtree = self.peek()
         if subtree is None:
             return
-        node = self._read(subtree.child.id)
+        node = self._read(subtree.child.id, subtree.level)
         self.skip()
         if node.level:
             self._frames.append(_Frame(node, subtree.last))
         else:
             self.keys, self.values = node.keys, node.values
 
-    def take_through(self, key: bytes) -> dict[bytes, Value]:
+    def take_through(self, key: bytes) -> tuple[list[bytes], list[Value]]:
         """The loaded entries up to and including a key; they are passed."""
-        if not self.keys or self.keys[0] > key:
-            return {}
-        if self.keys[-1] <= key:
-            taken = dict(zip(self.keys, self.values, strict=True))
-            self.keys, self.values = [], []
-            return taken
         n = bisect_right(self.keys, key)
-        taken = dict(zip(self.keys[:n], self.values[:n], strict=True))
+        taken = self.keys[:n], self.values[:n]
         self.keys, self.values = self.keys[n:], self.values[n:]
         return taken
+
+    def run_through(self, key: bytes) -> Run | None:
+        """The next subtrees of one parent that end at or before a key; they are passed. None if there are none."""
+        subtree = self.peek()
+        return None if subtree is None or subtree.key > key else self._run(lambda keys, at: bisect_right(keys, key, at))
+
+    def run_before(self, key: bytes | None) -> Run | None:
+        """The next subtrees of one parent that end before a key, or at all if it is None; they are passed."""
+        if key is None:
+            return self._run(lambda keys, _: len(keys)) if self.peek() else None
+        subtree = self.peek()
+        return None if subtree is None or subtree.key >= key else self._run(lambda keys, at: bisect_left(keys, key, at))
+
+    def _run(self, find_end: Callable[[list[bytes], int], int]) -> Run:
+        if self._root is not None:
+            root, self._root = self._root, None
+            return Run(root.level, [root.key], [root.child], True)
+        frame = self._frames[-1]
+        node, start = frame.node, frame.at
+        frame.at = end = find_end(node.keys, start)
+        return Run(node.level - 1, node.keys[start:end], node.children[start:end], frame.last and end == node.n)
+
+    def last_key(self, n: int) -> bytes:
+        """The last key of the next n subtrees of one parent."""
+        return self._root.key if self._root is not None else self._frames[-1].node.keys[self._frames[-1].at + n - 1]
 
     def siblings(self) -> list[bytes]:
         """The ids of the next subtree and of those after it under the same parent."""
@@ -101,14 +131,11 @@ class Walker:
         return not self.keys and self.peek() is None
 
 
-def skip_common(a: Walker, b: Walker) -> bool:
-    """Pass the subtrees that both stand before, if they are the same; whether there were any."""
+def common(a: Walker, b: Walker) -> int:
+    """How many subtrees that both stand before are the same."""
     n = 0
     for x, y in zip(a.siblings(), b.siblings(), strict=False):
         if x != y:
             break
         n += 1
-    if n:
-        a.skip(n)
-        b.skip(n)
-    return n > 0
+    return n

@@ -1,0 +1,97 @@
+"""/api/help and /api/openapi.json, on a real server with the installed datatypes."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from dagdvid.api.bind import create_app
+from dagdvid.api.help import openapi
+from dagdvid.config import Config
+from dagdvid.helptext import datatype_help, installed
+from dagdvid.server import Server
+
+
+@pytest.fixture
+def real(tmp_path):
+    server = Server.open(Config(data=tmp_path / "data"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def web(real):
+    async with create_app(real).test_app() as running:
+        transport = httpx.ASGITransport(app=running.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://real") as client:
+            yield client
+
+
+@pytest.mark.parametrize("path", ["/api/help", "/api/help/"])
+async def test_the_page_links_to_all_types(web, path):
+    answer = await web.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    links = re.findall(r'href="(/api/[^"]+)"', answer.text)
+    assert {f"/api/help/{kind.name}" for kind in installed()} <= set(links)
+    for link in links:
+        assert (await web.get(link)).status_code == 200, link
+
+
+async def test_the_help_of_a_type(web):
+    for kind in installed():
+        answer = await web.get(f"/api/help/{kind.name}")
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.text == datatype_help(kind)
+        assert kind.summary in answer.text
+        for route in kind.routes:
+            assert f"{', '.join(route.methods)} /api/node/{{uuid}}/{{data}}/{route.pattern}" in answer.text
+        for name in kind.settings_help:
+            assert name in answer.text
+
+
+async def test_an_unknown_type(web):
+    answer = await web.get("/api/help/nosuchtype")
+    assert answer.status_code == 400
+    assert answer.text.startswith("unknown datatype 'nosuchtype'; installed: keyvalue, uint8blk")
+
+
+async def test_openapi_names_every_route(web, real):
+    answer = await web.get("/api/openapi.json")
+    assert answer.headers["Content-Type"] == "application/json"
+    document = answer.json()
+    assert document["openapi"].startswith("3.1")
+    for _, prefix, table in real.tables():
+        for route in table:
+            path = (prefix + route.pattern).rstrip("/").replace("?}", "}")
+            for method in route.methods:
+                operation = document["paths"][path][method.lower()]
+                assert " ".join(route.doc.split()) in operation["description"]
+                names = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
+                assert names == re.findall(r"\{(\w+)\}", path)
+                assert set(route.query) <= {parameter["name"] for parameter in operation["parameters"]}
+
+
+def test_openapi_joins_what_types_share(real):
+    tables = [("data", "/api/node/{uuid}/{data}/", kind.routes) for kind in installed()]
+    alone = [openapi([table])["paths"] for table in tables]
+    together = openapi(tables)["paths"]
+    assert set(together) == set().union(*alone)
+
+
+async def test_real_errors_are_dvids(web):
+    answer = await web.get("/api/repo/ffff/info")
+    assert answer.status_code == 400
+    assert answer.text.endswith(" (/api/repo/ffff/info).\n")
+    assert answer.headers["X-Dagdvid-Error"] == "unknown-name"
+    root = (await web.post("/api/repos", json={"alias": "a"})).json()["root"]
+    answer = await web.get(f"/api/node/{root}/nosuch/keys")
+    assert (answer.status_code, "invalid data instance name" in answer.text) == (400, True)
+    assert (await web.head(f"/api/repo/{root}")).status_code == 200
+    assert (await web.head("/api/repo/ffff")).status_code == 400
+    assert (await web.get(f"/api/node/{root}/status")).status_code == 200
+    assert (await web.get(f"/api/node/{root}/status/")).status_code == 404
+    answer = await web.options(f"/api/node/{root}/commit")
+    assert answer.headers["Allow"] == "GET, HEAD, POST, OPTIONS"
