@@ -134,6 +134,8 @@ class Datatype(ABC):
     routes: RouteTable
     summary: str
     """One line for the help."""
+    mergeable: frozenset[str] = frozenset()
+    """Key spaces whose entries it can merge (`merge_value`); elsewhere, an entry changed on both sides conflicts."""
     settings_help: Mapping[str, str] = {}
     """Settings that it takes at creation, with what they mean."""
 
@@ -152,6 +154,18 @@ class Datatype(ABC):
     @abstractmethod
     def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
         """Members of the instance's JSON beside Base: Extended, and Extents where it has them."""
+
+    def merge_value(
+        self,
+        instance: Instance,
+        space: str,
+        key: bytes,
+        base: bytes | None,  # noqa: ARG002
+        ours: bytes | None,  # noqa: ARG002
+        theirs: bytes | None,  # noqa: ARG002
+    ) -> bytes | None:
+        """What an entry of a mergeable space shall be that both sides changed differently; None for absent."""
+        raise LookupError(f"{self.name} merges no entries of {space} in {instance.name}: {key!r}")
 
     @abstractmethod
     def differ(self, instance: Instance) -> Differ:

@@ -78,7 +78,8 @@ class Request:
             return {}
         try:
             value = json.loads(self.body)
-        except ValueError as error:
+            json.dumps(value, ensure_ascii=False).encode()  # lone surrogates can be written, but are no text
+        except (ValueError, RecursionError) as error:
             raise BadRequest(f"malformed JSON in the request body: {error}") from None
         if not isinstance(value, dict):
             raise BadRequest("the request body must be a JSON object")

@@ -41,7 +41,7 @@ BOX = (64, 32, 32)
 @click.option("--http", metavar="HOST:PORT", default=DEFAULT_HTTP, show_default=True, help="Where the first listens.")
 @click.option("--no-wait", is_flag=True, help="End when all is shown; do not keep serving.")
 def demo(data: Path, http: str, no_wait: bool) -> None:
-    """Make sample data, serve it, push it to a second server, and show what changed.
+    """Show dagdvid at work with sample data. They are made, served, pushed to a second server and compared.
 
     The data stay in DIR; when run again, it serves them.
     """
@@ -114,6 +114,7 @@ def _make(api: Api) -> _Versions:
     """Put the sample data into a new repo, over HTTP like any client's."""
     from .sample import SHAPE, neurons, tissue  # noqa: PLC0415 - NumPy is for this only
 
+    _say("making grayscale that looks like tissue, and neuron records")
     image, records = tissue(), neurons()
     extent = "_".join(str(n) for n in reversed(SHAPE))
     root = api.post("/api/repos", {"alias": ALIAS, "description": "made by dagdvid demo"})["root"]

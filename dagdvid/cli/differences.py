@@ -26,7 +26,7 @@ SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 @target_options
 @as_json
 def diff(target: Target, a: str, b: str, instance: str | None, as_json: bool) -> None:
-    """Show what changed from version A to version B: the data instances, or the keys or blocks of the instance DATA."""
+    """Show what changed from version A to B. Data instances are listed, or the keys or blocks of the instance DATA."""
     with target.read() as api:
         path = f"/api/node/{a}/diff/{b}" if instance is None else f"/api/node/{a}/{instance}/diff/{b}"
         answer = api.request("GET", path)

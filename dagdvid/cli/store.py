@@ -17,7 +17,7 @@ __all__ = ["fsck", "stats"]
 @target_options
 @as_json
 def fsck(target: Target, always: bool, as_json: bool) -> None:
-    """Read every object of every version again, and check it against its hash. The exit status is 1 if one is bad."""
+    """Check every object of every version against its hash. The exit status is 1 if one is bad."""
     with target.read() as api, progress(always) as show:
         report: dict[str, Any] = api.follow("/api/store/fsck", {}, show)
     if as_json:

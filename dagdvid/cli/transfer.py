@@ -23,7 +23,7 @@ __all__ = ["clone", "pull", "push", "remote_name"]
 @target_options
 @as_json
 def push(target: Target, remote: str, repo: str | None, always: bool, as_json: bool) -> None:
-    """Send the committed versions of a repo that REMOTE lacks to it.
+    """Send a repo to a remote: the committed versions that it lacks.
 
     REMOTE is the name of a remote of the repo, or a URL, which is kept under the name "origin" or that of its host.
     """
@@ -37,7 +37,7 @@ def push(target: Target, remote: str, repo: str | None, always: bool, as_json: b
 @target_options
 @as_json
 def pull(target: Target, remote: str, repo: str | None, always: bool, as_json: bool) -> None:
-    """Get the committed versions of a repo that are missing here from REMOTE, as for push."""
+    """Get what a remote has of a repo: the committed versions that are missing here. REMOTE is as for push."""
     _transfer("pull", target, remote, repo, always=always, as_json=as_json)
 
 
@@ -47,7 +47,7 @@ def pull(target: Target, remote: str, repo: str | None, always: bool, as_json: b
 @target_options
 @as_json
 def clone(target: Target, url: str, always: bool, as_json: bool) -> None:
-    """Get a whole repo from the server at URL; UUID says which if it has several.
+    """Get a whole repo from a server. UUID says which one if it has several.
 
     The data directory is made if it is not there.
     """

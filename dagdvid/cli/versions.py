@@ -74,7 +74,7 @@ def _nodes(repo: dict[str, Any]) -> list[dict[str, Any]]:
 @target_options
 @as_json
 def commit(target: Target, uuid: str, message: str, as_json: bool) -> None:
-    """Commit the version UUID: it takes no more changes and gets its hash."""
+    """Commit the version UUID. It takes no more changes, and gets its hash."""
     with target.write() as api:
         committed = api.post(f"/api/node/{uuid}/commit", {"note": message, "log": []})["committed"]
         digest = api.get(f"/api/node/{committed}/hash")["hash"]

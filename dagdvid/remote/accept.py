@@ -88,7 +88,7 @@ def _add(conn: sqlite3.Connection, repo: int, version: NewVersion) -> None:
     for uuid, parents in conn.execute(
         "SELECT uuid, parents FROM versions WHERE repo = ? AND branch = ?", (repo, version.branch)
     ):
-        if set(version.parents) & set(json.loads(parents)):
+        if len(version.parents) == 1 and version.parents[0] in json.loads(parents):
             raise Diverged(
                 f"branch {version.branch or 'master'!r} has version {uuid} here and {version.uuid} there,"
                 " both after the same parent: pull, and merge or rename one"

@@ -11,7 +11,8 @@ The receiver rebuilds every tree and compares its root, so tree nodes need not t
     EDITS     sorted changes of the tree begun last:
               u32 n | u8[n] removed | a leaf of the keys and values (empty if removed)
     OBJECT    the owner's canonical bytes: ends it
-    END       canonical JSON {"refs"}: nothing was cut off
+    END       canonical JSON {"refs": {"record", "data", "branches"}}: where the sender's refs stand (`branches`: by
+              version UUID, those called otherwise there than in their commits). Nothing was cut off
 
 Spaces and roots are given as edits against the same tree of the owner's first parent, which the receiver knows.
 """

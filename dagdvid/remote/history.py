@@ -34,7 +34,7 @@ def sample(tips: Iterable[bytes], parents: Parents) -> list[bytes]:
     while front:
         chain += [name for name in dict.fromkeys(front) if name not in seen]
         seen.update(front)
-        front = [parent for name in front for parent in parents(name) if parent not in seen]
+        front = list(dict.fromkeys(parent for name in front for parent in parents(name) if parent not in seen))
     picked = chain[:_FIRST]
     step, at = 1, _FIRST
     while at < len(chain) and len(picked) < _MOST - 1:

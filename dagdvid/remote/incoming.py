@@ -72,7 +72,7 @@ def _versions(repo: Repo | None, received: Received, remote: str, notes: dict[st
             for p in parents
             for c in children.get(p, ())
         )
-        if remote and (crowded or any((p, branch) in taken for p in parents)):
+        if remote and len(parents) == 1 and (crowded or (parents[0], branch) in taken):
             branch = f"{remote}/{commit.branch or 'master'}"
             notes.setdefault("renamed_branches", {})[commit.branch or "master"] = branch
         taken.update((p, branch) for p in parents)

@@ -23,8 +23,13 @@ def check_url(url: str) -> str:
     Raises:
         BadRequest: not http(s)://host...
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        proper = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        proper = False
+    if not proper:
         raise BadRequest(f"{url!r} is not the URL of a server: http://HOST:PORT")
     return url
 

@@ -5,7 +5,7 @@ What is built on the way lies in the store unreferenced: it becomes visible with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -20,11 +20,24 @@ from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.remote import bundle
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, content_of, decode_content, read_commit
+from dagdvid.repo.model import is_version_name
 from dagdvid.repo.record import Record, read_record
 
-__all__ = ["Received", "blobs_named", "rebuild"]
+__all__ = ["Received", "Refs", "blobs_named", "rebuild"]
 
+_UUID_SIZE = 16
 _BATCH = 512
+
+
+@dataclass(frozen=True)
+class Refs:
+    """Where the other side's refs stand."""
+
+    record: bytes = b""
+    data: Mapping[str, bytes] = field(default_factory=dict)
+    """Records of unversioned instances, by data UUID."""
+    branches: Mapping[str, str] = field(default_factory=dict)
+    """By version UUID: the branches that are called otherwise over there than their commits say."""
 
 
 @dataclass
@@ -35,7 +48,7 @@ class Received:
     commits: dict[bytes, Commit] = field(default_factory=dict)
     """New ones, parents first."""
     records: dict[bytes, Record] = field(default_factory=dict)
-    refs: dict[str, Any] = field(default_factory=dict)
+    refs: Refs = field(default_factory=Refs)
     objects: list[Object] = field(default_factory=list)
     """Commits and records, to be stored with the refs."""
 
@@ -65,12 +78,47 @@ def rebuild(catalog: Catalog, file: IO[bytes], known: Callable[[bytes], bool], r
     received = Received(str(head.get("repo")))
     for frame in frames:
         if frame[0] == bundle.END:
-            received.refs = _json(frame, bundle.END)["refs"]
+            received.refs = _refs(_json(frame, bundle.END), _Whole(catalog, received, known))
             for _ in frames:  # lets the reader prove that nothing follows
                 pass
             return received
         _Owner(catalog, received, known, _json(frame, bundle.OWNER)).read(frames)
     raise Corrupt("bundle without an end")
+
+
+class _Whole:
+    """What is known to be here with all below it: owners that came, and those that the repo's refs reach."""
+
+    def __init__(self, catalog: Catalog, received: Received, known: Callable[[bytes], bool]) -> None:
+        self._catalog = catalog
+        self._received = received
+        self._known = known
+
+    def kind(self, name: bytes) -> str | None:
+        """ "commit", "repo" or "data"; None for what is not known."""
+        if name in self._received.commits:
+            return "commit"
+        record = self._received.records.get(name)
+        if record is None and self._known(name):
+            item = self._catalog.store.get_many([name])[0]
+            if item is not None and item.type == ObjectType.COMMIT:
+                return "commit"
+            record = read_record(self._catalog.nodes, name)
+        return record.kind if record else None
+
+
+def _refs(end: Any, whole: _Whole) -> Refs:
+    """The refs of a bundle, each naming what is whole, and of the kind that it should be."""
+    try:
+        refs = end["refs"]
+        record = from_hex(refs["record"])
+        data = {str(uuid): from_hex(name) for uuid, name in refs["data"].items()}
+        branches = {str(uuid): branch for uuid, branch in refs["branches"].items() if isinstance(branch, str)}
+    except (KeyError, TypeError, AttributeError, DagdvidError):
+        raise Corrupt("bundle with malformed refs") from None
+    if whole.kind(record) != "repo" or any(whole.kind(name) != "data" for name in data.values()):
+        raise Corrupt("bundle with a ref to what it does not bring")
+    return Refs(record, data, branches)
 
 
 class _Owner:
@@ -86,8 +134,8 @@ class _Owner:
             raise Corrupt(f"bundle with an owner of unknown kind {self.kind!r}")
         self.catalog = catalog
         self.received = received
-        self.known = known
-        if self.parent is not None and not self._is_whole(self.parent):
+        self.whole = _Whole(catalog, received, known)
+        if self.parent is not None and self.whole.kind(self.parent) != self.kind:
             raise Corrupt(f"bundle builds on {self.parent.hex()}, which is not here")
         self.writer = NodeWriter(catalog.nodes)
         self.base = EMPTY if self.parent is None else self._root_of(self.parent)
@@ -129,6 +177,8 @@ class _Owner:
 
     def _check_content(self, key: bytes, value: Any) -> None:
         """Every root that an instance's content names was built here, or is the parent's."""
+        if len(key) != _UUID_SIZE:
+            raise Corrupt(f"bundle with an instance under {key.hex()}, which is no UUID")
         content = decode_content(read_value(self.catalog.store, value))
         before = content_of(self.catalog.nodes, self.base, key.hex()) if self.base != EMPTY else None
         for space, root in content.roots.items():
@@ -143,13 +193,16 @@ class _Owner:
             name = object_id(ObjectType.COMMIT, data)
             if owner.repo != self.received.repo:
                 raise Corrupt(f"bundle with a commit of another repo, {owner.repo}")
+            if not is_version_name(owner.uuid) or (owner.uuid == owner.repo) != (not owner.parents):
+                raise Corrupt(f"bundle with a version {owner.uuid!r} that cannot be in its place")
         else:
             owner = Record.decode(data)
             name = object_id(ObjectType.RECORD, data)
             if owner.kind != self.kind:
                 raise Corrupt("bundle with a record of another kind than it says")
         first = owner.parents[0] if owner.parents else None
-        if owner.root != root or first != self.parent or not all(map(self._is_whole, owner.parents)):
+        kinds = {self.whole.kind(parent) for parent in owner.parents}
+        if owner.root != root or first != self.parent or not kinds <= {self.kind}:
             raise Corrupt(f"{self.kind} {name.hex()} does not fit its bundle")
         if isinstance(owner, Commit):
             self.received.commits[name] = owner
@@ -157,9 +210,6 @@ class _Owner:
             self.received.records[name] = owner
         kind = ObjectType.COMMIT if self.kind == "commit" else ObjectType.RECORD
         self.received.objects.append(prepare(kind, data))
-
-    def _is_whole(self, name: bytes) -> bool:
-        return name in self.received.commits or name in self.received.records or self.known(name)
 
     def _root_of(self, name: bytes) -> bytes:
         brought = self.received.commits.get(name) or self.received.records.get(name)

@@ -18,7 +18,7 @@ from dagdvid.remote.incoming import take
 from dagdvid.remote.objects import decode_ids, encode_objects, read_objects
 from dagdvid.remote.peer import check_url, hidden, split_clone_url
 from dagdvid.remote.receive import rebuild
-from dagdvid.remote.send import Known, offer, write_bundle
+from dagdvid.remote.send import Known, missing_owners, offer, write_bundle
 from dagdvid.remote.transfer import Step, clone, pull, push
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo
@@ -181,7 +181,7 @@ def put_bundle(catalog: Catalog, request: Request) -> Reply:
         offer(catalog, repo)  # folds what is staged of unversioned instances, so that refs compare
         repo = catalog.repos()[root]
     received = rebuild(catalog, io.BytesIO(request.body), Known(catalog, repo), root)
-    taken = take(catalog, repo, received)
+    taken = take(catalog, received)
     return json_reply({"versions": taken.versions})
 
 
@@ -194,7 +194,8 @@ def get_bundle(catalog: Catalog, request: Request) -> Reply:
     known = Known(catalog, repo)
     common = [name for text in body.get("have", []) if known(name := from_hex(text))]
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115  the stream closes it
-    write_bundle(catalog, offer(catalog, repo), common, file)
+    offered = offer(catalog, repo)
+    write_bundle(catalog, offered, missing_owners(catalog, offered, common), file)
     return Reply(_stream(file), "application/octet-stream")
 
 

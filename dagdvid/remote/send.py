@@ -21,7 +21,7 @@ from dagdvid.repo.commits import Commit, Content, decode_content, read_commit
 from dagdvid.repo.model import Repo
 from dagdvid.repo.record import Record, read_record
 
-__all__ = ["Known", "Offer", "Sent", "offer", "parents_of", "write_bundle"]
+__all__ = ["Known", "Offer", "Sent", "missing_owners", "offer", "parents_of", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Offer:
     record: bytes
     data: dict[str, bytes]
     """Record of each unversioned instance, by data UUID."""
+    branches: dict[bytes, str]
+    """What the branch of each version is called here, by commit."""
 
     def json(self) -> dict[str, Any]:
         """For the wire: the refs that move. Version refs are in the commits themselves."""
@@ -57,8 +59,9 @@ class Sent:
 
 def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
     """All that a repo has to send; with a UUID, of the versions only that one and those before it."""
+    repo.check()
     for version in repo.versions.values():
-        if version.locked:
+        if version.locked and version.commit is None and not catalog.store.readonly:
             fold.fold(catalog, repo.root, version.uuid)
     for instance in repo.instances.values():
         if not instance.versioned:
@@ -66,12 +69,13 @@ def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
     repo = catalog.repos()[repo.root]
     wanted = repo.ancestors(repo.versions[uuid]) if uuid else repo.versions.values()
     versions = {v.uuid: v.commit for v in sorted(wanted, key=lambda v: v.id) if v.commit is not None}
+    branches = {v.commit: v.branch for v in wanted if v.commit is not None}
     data = {
         instance.uuid: record
         for instance in repo.instances.values()
         if not instance.versioned and (record := catalog.data_record(repo, instance)) is not None
     }
-    return Offer(repo.root, versions, repo.record, data)
+    return Offer(repo.root, versions, repo.record, data, branches)
 
 
 def parents_of(catalog: Catalog, name: bytes) -> tuple[bytes, ...]:
@@ -104,17 +108,34 @@ class Known:
         return name in self._reached
 
 
-def write_bundle(catalog: Catalog, offered: Offer, known: Sequence[bytes], file: IO[bytes]) -> Sent:
-    """Write what the offer has beyond the known commits and records."""
+def missing_owners(catalog: Catalog, offered: Offer, known: Sequence[bytes]) -> list[bytes]:
+    """The commits and records that the offer has beyond the known ones, parents first."""
+    return in_order(offered.tips, known, lambda name: parents_of(catalog, name))
+
+
+def write_bundle(catalog: Catalog, offered: Offer, owners: Sequence[bytes], file: IO[bytes]) -> Sent:
+    """Write a bundle of commits and records, parents first."""
     sent = Sent()
     writer = bundle.BundleWriter(file)
     writer.json(bundle.HEAD, {"protocol": bundle.PROTOCOL, "repo": offered.repo})
-    for name in in_order(offered.tips, known, lambda n: parents_of(catalog, n)):
+    for name in owners:
         _write_owner(catalog, writer, name, sent)
-    writer.close(offered.json())
+    writer.close(offered.json() | {"branches": _branches(catalog, offered, owners)})
     lists = [name for name, size in sent.blobs.items() if size < 0]
     sent.blobs.update(closure_of(catalog.store, lists))
     return sent
+
+
+def _branches(catalog: Catalog, offered: Offer, owners: Sequence[bytes]) -> dict[str, str]:
+    """The names of branches that are called otherwise here than in their commits, of what is sent and just before."""
+    sent = [name for name in owners if name in offered.branches]
+    before = [parent for name in sent for parent in parents_of(catalog, name) if parent in offered.branches]
+    found = {}
+    for name in dict.fromkeys([*before, *sent]):
+        commit = read_commit(catalog.nodes, name)
+        if commit.branch != offered.branches[name]:
+            found[commit.uuid] = offered.branches[name]
+    return found
 
 
 def _write_owner(catalog: Catalog, writer: bundle.BundleWriter, name: bytes, sent: Sent) -> None:

@@ -16,7 +16,7 @@ from dagdvid.remote.incoming import take
 from dagdvid.remote.objects import closure_of, encode_objects, read_objects
 from dagdvid.remote.peer import Peer
 from dagdvid.remote.receive import blobs_named, rebuild
-from dagdvid.remote.send import Known, Offer, offer, parents_of, write_bundle
+from dagdvid.remote.send import Known, Offer, missing_owners, offer, parents_of, write_bundle
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo
 
@@ -38,18 +38,23 @@ def push(catalog: Catalog, repo: Repo, url: str, uuid: str = "") -> Iterator[Ste
     """
     started = time.monotonic()
     offered = offer(catalog, repo, uuid)
+    if not offered.versions:
+        raise BadRequest(f"no version of repo {repo.root} is committed yet: commit one, then push")
     with Peer(url) as peer, _spool() as file:
         yield _progress("asking what the other side has")
-        answer = peer.negotiate({"repo": repo.root, "have": _sample(catalog, offered)})
+        asked = _sample(catalog, offered)
+        answer = peer.negotiate({"repo": repo.root, "have": asked})
         theirs = _tips(answer)
-        known = [*map(from_hex, answer.get("have", [])), *filter(Known(catalog, repo), theirs)]
-        if set(offered.tips) <= set(known):
+        confirmed = {*asked} & {*answer.get("have", [])}
+        known = [*map(from_hex, sorted(confirmed)), *filter(Known(catalog, repo), theirs)]
+        owners = missing_owners(catalog, offered, known)
+        if not owners:
             yield _result(peer, started, repo.root, 0, 0)
             return
         if answer.get("record") and from_hex(answer["record"]) not in known:
             raise Diverged("the repo record has changes on the other side that are not here: pull first")
         yield _progress("comparing versions")
-        sent = write_bundle(catalog, offered, known, file)
+        sent = write_bundle(catalog, offered, owners, file)
         ids = list(sent.blobs)
         missing = [
             name
@@ -81,7 +86,7 @@ def pull(catalog: Catalog, repo: Repo, url: str, remote: str) -> Iterator[Step]:
         yield _progress("asking what the other side has")
         answer = peer.negotiate({"repo": repo.root, "have": _sample(catalog, offered)})
         if not answer.get("exists"):
-            raise RemoteError(f"{peer.name} has no repo {repo.root}")
+            raise RemoteError(f"{peer.name} has no repo {repo.root}: push to it, or clone from where it is")
         here = Known(catalog, repo)
         theirs = _tips(answer)
         if all(map(here, theirs)):
@@ -100,6 +105,8 @@ def clone(catalog: Catalog, url: str, uuid: str, remote: str = "origin") -> Iter
         root = answer.get("repo")
         if not answer.get("exists") or not isinstance(root, str):
             raise RemoteError(f"{peer.name} has no repo {uuid}")
+        if not answer.get("heads"):
+            raise RemoteError(f"nothing of repo {root} is committed on {peer.name} yet: there is nothing to clone")
         if root in catalog.repos():
             raise BadRequest(f"repo {root} is here already: pull instead")
         yield from _fetch(catalog, None, peer, root, [], remote, started)
@@ -116,7 +123,7 @@ def _fetch(
         yield _progress("rebuilding and verifying")
         file.seek(0)
         received = rebuild(catalog, file, Known(catalog, repo), root)
-        taken = take(catalog, repo, received, remote)
+        taken = take(catalog, received, remote)
         objects = len(received.commits) + len(received.records) + fetched
         yield _result(peer, started, root, taken.versions, objects, taken.notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +11,17 @@ from concurrent.futures import Executor
 from typing import Any
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, RefMoved
+from dagdvid.errors import BadRequest, DamageError, RefMoved
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.store import Object
-from dagdvid.objects.tree.nodes import Nodes
+from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo.commits import content_of, read_commit
-from dagdvid.repo.model import MASTER, Repo, Version, is_uuid
+from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name
 from dagdvid.repo.names import find_version
 from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts
 from dagdvid.repo.record import (
     Facts,
+    Loaded,
     instance_facts,
     load_facts,
     log_facts,
@@ -40,6 +42,8 @@ MUTATION_START = 1_000_000_000
 _ROOTS_KEPT = 100_000
 _TRIES = 20
 
+log = logging.getLogger(__name__)
+
 
 class Catalog:
     """The repos of a store. Safe for threads; sees what other processes change at its next question."""
@@ -49,9 +53,11 @@ class Catalog:
         self.nodes = Nodes(store)
         self.pool = pool
         self._lock = threading.Lock()
+        self._recording = threading.Lock()
         self._generation = -1
         self._repos: dict[str, Repo] = {}
         self._roots: dict[tuple[bytes, str], Mapping[str, bytes]] = {}
+        self._commit_roots: dict[bytes, bytes] = {}
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -109,16 +115,35 @@ class Catalog:
         if operation is not None:
             self.store.run(operation)
 
-    def roots(self, commit: bytes, data_uuid: str) -> Mapping[str, bytes]:
-        """The roots of an instance's key spaces in a commit."""
-        found = self._roots.get((commit, data_uuid))
+    def roots(self, root: bytes, data_uuid: str) -> Mapping[str, bytes]:
+        """The roots of an instance's key spaces in a version tree."""
+        found = self._roots.get((root, data_uuid))
         if found is None:
-            content = content_of(self.nodes, read_commit(self.nodes, commit).root, data_uuid)
+            content = content_of(self.nodes, root, data_uuid)
             found = content.roots if content else {}
             if len(self._roots) > _ROOTS_KEPT:
                 self._roots.clear()
-            self._roots[commit, data_uuid] = found
+            self._roots[root, data_uuid] = found
         return found
+
+    def ground(self, repo: Repo, version: Version) -> tuple[list[Version], bytes]:
+        """What a version is made of: the versions whose staging counts, newest first, over a version tree."""
+        staged: list[Version] = []
+        below: Version | None = version
+        while below is not None:
+            if below.commit is not None:
+                return staged, self._root_of(below.commit)
+            staged.append(below)
+            if below.base is not None:
+                return staged, below.base
+            below = repo.versions[below.parents[0]] if below.parents else None
+        return staged, EMPTY
+
+    def _root_of(self, commit: bytes) -> bytes:
+        root = self._commit_roots.get(commit)
+        if root is None:
+            root = self._commit_roots[commit] = read_commit(self.nodes, commit).root
+        return root
 
     def _view(
         self, repo: Repo, version: Version, instance: Instance
@@ -136,13 +161,9 @@ class Catalog:
 
     def base(self, repo: Repo, version: Version, instance: Instance) -> Base:
         """Where an instance stands at a version."""
-        layers = []
-        below: Version | None = version
-        while below is not None and below.commit is None:
-            layers.append(Layer(below.id, below.epoch))
-            below = repo.versions[below.parents[0]] if below.parents else None
-        roots = self.roots(below.commit, instance.uuid) if below is not None and below.commit is not None else {}
-        return Base(tuple(layers), roots)
+        staged, root = self.ground(repo, version)
+        roots = self.roots(root, instance.uuid) if root != EMPTY else {}
+        return Base(tuple(Layer(v.id, v.epoch) for v in staged), roots)
 
     def _unversioned_base(self, instance: Instance, number: int) -> Base:
         record, epoch = self.store.database.rows("SELECT record, epoch FROM data WHERE id = ?", (number,))[0]
@@ -158,8 +179,7 @@ class Catalog:
             BadRequest: the UUID asked for is taken, or cannot stand in a URL.
         """
         root = root or uuids.uuid4().hex
-        if any(c in root for c in "/:~?#%") or not root.isprintable():
-            raise BadRequest(f"{root!r} cannot be a UUID")
+        _check_name(root)
         if any(root in repo.versions for repo in self.repos().values()):
             raise BadRequest(f"UUID {root} is taken")
         facts = {"alias": alias, "description": description, "created": now()}
@@ -169,14 +189,15 @@ class Catalog:
 
     def change_record(self, root: str, facts: Callable[[Repo], Facts], user: str = "", new_data: str = "") -> None:
         """Change facts of a repo's record: `facts` is asked again if another change came first."""
-        for _ in range(_TRIES):
-            repo = self.repos()[root]
-            after, objects = make_record(self.nodes, repo.record, facts(repo), user)
-            try:
-                self.store.run(SetRecord(repo.id, repo.record, after, objects, new_data))
-            except RefMoved:
-                continue
-            return
+        with self._recording:  # threads take turns, so that only other processes can come between
+            for _ in range(_TRIES):
+                repo = self.repos()[root]
+                after, objects = make_record(self.nodes, repo.record, facts(repo), user)
+                try:
+                    self.store.run(SetRecord(repo.id, repo.record, after, objects, new_data))
+                except RefMoved:
+                    continue
+                return
         raise RefMoved("the repo record keeps changing; try again")
 
     def add_log(self, root: str, lines: Sequence[str], user: str = "") -> None:
@@ -216,6 +237,16 @@ class Catalog:
         self.store.run(AddVersion(repo.id, uuid, name, (parent.uuid,), note, fresh))
         return uuid
 
+    def tag(self, repo: Repo, parent: Version, tag: str) -> None:
+        """A child of a locked version that is sealed at once and has the tag for its UUID; fold it then.
+
+        Raises:
+            BadRequest: the parent is open, the tag is taken, or it cannot stand in a URL.
+        """
+        _check_name(tag)
+        note = f'Tag of version {parent.uuid} with "{tag}"'
+        self.store.run(AddVersion(repo.id, tag, f"tag-{tag}", (parent.uuid,), note, True, sealed=True))
+
     def set_texts(self, repo: Repo, version: Version, note: str | None, log: Sequence[str]) -> None:
         """Change the note of an open version, or append to its log."""
         self.store.run(SetTexts(repo.id, version.id, note, [record_stamp(line) for line in log]))
@@ -241,7 +272,7 @@ class Catalog:
             changed = [row for row in rows if row[1] not in self._repos or self._repos[row[1]].generation != row[4]]
             versions = {
                 row[0]: conn.execute(
-                    "SELECT id, uuid, branch, parents, note, log, user, created, updated, state, commit_id, epoch"
+                    "SELECT id, uuid, branch, parents, note, log, user, created, updated, state, commit_id, epoch, base"
                     " FROM versions WHERE repo = ? ORDER BY id",
                     (row[0],),
                 ).fetchall()
@@ -252,7 +283,12 @@ class Catalog:
             conn.execute("COMMIT")
         repos = {row[1]: self._repos[row[1]] for row in rows if row not in changed}
         for number, root, record, updated, at in changed:
-            loaded = load_facts(self.nodes, read_record(self.nodes, record).root)
+            damage = ""
+            try:
+                loaded = load_facts(self.nodes, read_record(self.nodes, record).root)
+            except DamageError as error:
+                loaded, damage = Loaded(), f"the record of repo {root} cannot be read: {error}"
+                log.error("%s", damage)
             repos[root] = Repo(
                 id=number,
                 root=root,
@@ -264,13 +300,20 @@ class Catalog:
                 instances=loaded.instances,
                 versions={row[1]: _version(row) for row in versions[number]},
                 numbers={i.uuid: numbers[i.uuid] for i in loaded.instances.values() if i.uuid in numbers},
+                damage=damage,
             )
         self._repos = {row[1]: repos[row[1]] for row in rows}
         self._generation = generation
 
 
+def _check_name(text: str) -> None:
+    """Raises BadRequest: text that cannot stand for a UUID in a URL."""
+    if not is_version_name(text):
+        raise BadRequest(f"{text!r} cannot be a UUID or tag")
+
+
 def _version(row: Sequence[Any]) -> Version:
-    number, uuid, branch, parents, note, log, user, created, updated, state, commit, epoch = row
+    number, uuid, branch, parents, note, log, user, created, updated, state, commit, epoch, base = row
     return Version(
         id=number,
         uuid=uuid,
@@ -284,4 +327,5 @@ def _version(row: Sequence[Any]) -> Version:
         state=state,
         commit=commit,
         epoch=epoch,
+        base=base,
     )

@@ -70,8 +70,8 @@ class Commit:
                 value["created"],
                 value["time"],
             )
-            texts = (commit.repo, commit.uuid, commit.branch, commit.note, *commit.log, commit.user)
-            proper = all(isinstance(t, str) for t in texts) and commit.encode() == data
+            names = (commit.repo, commit.uuid, commit.branch, commit.user, commit.created, commit.time)
+            proper = all(isinstance(t, str) for t in (*names, commit.note, *commit.log)) and commit.encode() == data
         except (KeyError, TypeError, DagdvidError):
             proper = False
         if not proper:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from dagdvid.datatype import Instance
-from dagdvid.errors import DagdvidError
+from dagdvid.datatype import Datatype, Instance
+from dagdvid.errors import DamageError, UnknownName
 from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo, Version
 
 __all__ = ["describe_instance", "describe_repo"]
+
+log = logging.getLogger(__name__)
 
 
 def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
         "Log": list(repo.log),
         "Properties": {},
         "DataInstances": {
-            name: describe_instance(catalog, repo, leaf, repo.instances[name]) for name in sorted(repo.instances)
+            name: _readable(catalog, repo, leaf, repo.instances[name]) for name in sorted(repo.instances)
         },
         "DAG": {
             "Root": repo.root,
@@ -37,14 +40,33 @@ def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
     }
 
 
+def _readable(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> dict[str, Any]:
+    """An instance as far as it can be read: damage of one must not hide all others."""
+    try:
+        return describe_instance(catalog, repo, version, instance)
+    except DamageError as error:
+        log.error("instance %s of repo %s cannot be read in full: %s", instance.name, repo.root, error)
+        return {"Base": _base(catalog, instance), "Extended": {}}
+
+
 def describe_instance(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> dict[str, Any]:
     """An instance as it is at a version."""
+    kind = _kind(instance)
+    members = kind.info(instance, catalog.snapshot(repo, version, instance)) if kind else {"Extended": {}}
+    return {"Base": _base(catalog, instance), **members}
+
+
+def _kind(instance: Instance) -> Datatype | None:
     try:
-        kind = datatype(instance.typename)
-    except DagdvidError:
-        kind = None
+        return datatype(instance.typename)
+    except UnknownName:
+        return None
+
+
+def _base(catalog: Catalog, instance: Instance) -> dict[str, Any]:
+    kind = _kind(instance)
     where = f"dagdvid @ {catalog.store.folder}"
-    base = {
+    return {
         "TypeName": instance.typename,
         "TypeURL": kind.url if kind else "",
         "TypeVersion": kind.version if kind else "",
@@ -59,8 +81,6 @@ def describe_instance(catalog: Catalog, repo: Repo, version: Version, instance: 
         "LogStore": where,
         "Tags": dict(instance.tags) or None,
     }
-    members = kind.info(instance, catalog.snapshot(repo, version, instance)) if kind else {"Extended": {}}
-    return {"Base": base, **members}
 
 
 def _describe_version(repo: Repo, version: Version) -> dict[str, Any]:

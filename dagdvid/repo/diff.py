@@ -9,10 +9,8 @@ from itertools import islice
 from dagdvid.datatype import Instance
 from dagdvid.objects.tree.diff import Change
 from dagdvid.objects.tree.diff import diff as tree_diff
-from dagdvid.objects.tree.nodes import EMPTY
 from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
-from dagdvid.repo.commits import read_commit
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.snapshot import VersionSnapshot, merged_keys
 
@@ -49,21 +47,15 @@ def changed_instances(catalog: Catalog, repo: Repo, a: Version, b: Version) -> l
     """The versioned instances that may differ: by the version roots, and by what is staged."""
     if a.uuid == b.uuid:
         return []
-    suspects: set[str] = set()
-    floors = []
     numbers = {number: uuid for uuid, number in repo.numbers.items()}
-    for version in (a, b):
-        below: Version | None = version
-        while below is not None and below.commit is None:
-            for (number,) in catalog.store.database.rows(
-                "SELECT DISTINCT data FROM staging WHERE version = ?", (below.id,)
-            ):
-                suspects.add(numbers[number])
-            below = repo.versions[below.parents[0]] if below.parents else None
-        floors.append(below)
-    roots = [read_commit(catalog.nodes, f.commit).root if f is not None and f.commit else None for f in floors]
-    if roots[0] != roots[1]:
-        suspects |= {key.hex() for key, _, _ in tree_diff(catalog.nodes, roots[0] or EMPTY, roots[1] or EMPTY)}
+    grounds = [catalog.ground(repo, version) for version in (a, b)]
+    suspects = {key.hex() for key, _, _ in tree_diff(catalog.nodes, grounds[0][1], grounds[1][1])}
+    sql = "SELECT DISTINCT data FROM staging WHERE version = ?"
+    for staged, _ in grounds:
+        for version in staged:
+            for (number,) in catalog.store.database.rows(sql, (version.id,)):
+                if number in numbers:  # else it was made after this state of the repo was loaded
+                    suspects.add(numbers[number])
     known = repo.by_data_uuid
     return sorted((known[u] for u in suspects if u in known and known[u].versioned), key=lambda i: i.name)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from dagdvid.datatype import Instance
+from dagdvid.errors import DamageError, RefMoved
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit
+from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
@@ -23,6 +26,7 @@ from dagdvid.repo.staging import value_of
 __all__ = ["commit", "fold", "fold_unversioned", "resume"]
 
 _PAGE = 10_000
+_TRIES = 20
 _folding = threading.Lock()
 
 log = logging.getLogger(__name__)
@@ -44,7 +48,10 @@ def resume(catalog: Catalog) -> None:
         for version in repo.versions.values():
             if version.state == "sealed":
                 log.info("finishing the commit of version %s", version.uuid)
-                fold(catalog, repo.root, version.uuid)
+                try:
+                    fold(catalog, repo.root, version.uuid)
+                except DamageError as error:  # the version stays sealed and is read from its staging
+                    log.error("the commit of version %s cannot be finished: %s", version.uuid, error)
 
 
 def fold(catalog: Catalog, root: str, uuid: str) -> bytes:
@@ -54,28 +61,39 @@ def fold(catalog: Catalog, root: str, uuid: str) -> bytes:
 
 
 def fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes | None:
-    """Fold what is staged of an unversioned instance into a record; the record, None if nothing was ever written."""
-    with _folding:
-        number = repo.numbers[instance.uuid]
-        before = catalog.data_record(repo, instance)
-        sql = "SELECT space, max(seq) FROM staging WHERE version = 0 AND data = ? GROUP BY space"
-        spaces = catalog.store.database.rows(sql, (number,))
-        if not spaces:
-            return before
-        last = max(seq for _, seq in spaces)
-        writer = NodeWriter(catalog.nodes)
-        base = read_record(catalog.nodes, before).root if before else EMPTY
-        old = content_of(catalog.nodes, base, instance.uuid)
-        roots = dict(old.roots) if old else {}
-        for space, _ in spaces:
-            roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, last))
-        settings = datatype(instance.typename).content_settings(instance.config)
-        key = bytes.fromhex(instance.uuid)
-        value, objects = make_value(key, Content(instance.typename, settings, roots).encode())
-        record = Record("data", edit.apply(writer, base, [(key, value)]), (before,) if before else (), now())
-        item = prepare(ObjectType.RECORD, record.encode())
-        catalog.store.run(BindData(number, before, item.id, last, [*objects, *writer.take(), item]))
-        return item.id
+    """Fold what is staged of an unversioned instance into a record; the record, None if nothing was ever written.
+
+    A store that is open for reading keeps its staging: the record is then the last that was made.
+    """
+    if catalog.store.readonly:
+        return catalog.data_record(repo, instance)
+    for _ in range(_TRIES):
+        with suppress(RefMoved), _folding:  # another process may fold, too
+            return _fold_unversioned(catalog, repo, instance)
+    raise RefMoved(f"unversioned instance {instance.name!r} keeps changing; try again")
+
+
+def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes | None:
+    number = repo.numbers[instance.uuid]
+    before = catalog.data_record(repo, instance)
+    sql = "SELECT space, max(seq) FROM staging WHERE version = 0 AND data = ? GROUP BY space"
+    spaces = catalog.store.database.rows(sql, (number,))
+    if not spaces:
+        return before
+    last = max(seq for _, seq in spaces)
+    writer = NodeWriter(catalog.nodes)
+    base = read_record(catalog.nodes, before).root if before else EMPTY
+    old = content_of(catalog.nodes, base, instance.uuid)
+    roots = dict(old.roots) if old else {}
+    for space, _ in spaces:
+        roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, last))
+    settings = datatype(instance.typename).content_settings(instance.config)
+    key = bytes.fromhex(instance.uuid)
+    value, objects = _content_value(key, Content(instance.typename, settings, roots))
+    record = Record("data", edit.apply(writer, base, [(key, value)]), (before,) if before else (), now())
+    item = prepare(ObjectType.RECORD, record.encode())
+    catalog.store.run(BindData(number, before, item.id, last, [*objects, *writer.take(), item]))
+    return item.id
 
 
 def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
@@ -83,8 +101,9 @@ def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
     version = repo.versions[uuid]
     if version.commit is not None:
         return version.commit
+    repo.check()
     parents = tuple(_fold(catalog, root, parent) for parent in version.parents)
-    base = read_commit(catalog.nodes, parents[0]).root if parents else EMPTY
+    base = version.base or (read_commit(catalog.nodes, parents[0]).root if parents else EMPTY)
     writer = NodeWriter(catalog.nodes)
     edits: list[edit.Edit] = []
     objects: list[Object] = []
@@ -97,13 +116,9 @@ def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
         for space in spaces:
             roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, version.id, number, space))
         settings = before.settings if before else datatype(instance.typename).content_settings(instance.config)
-        content = Content(instance.typename, settings, {s: r for s, r in roots.items() if r != EMPTY})
-        if content.roots:
-            value, blobs = make_value(key, content.encode())
-            edits.append((key, value))
-            objects += blobs
-        else:
-            edits.append((key, None))
+        value, blobs = _content_value(key, Content(instance.typename, settings, roots))
+        edits.append((key, value))
+        objects += blobs
     made = Commit(
         repo=root,
         uuid=uuid,
@@ -119,6 +134,12 @@ def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
     item = prepare(ObjectType.COMMIT, made.encode())
     catalog.store.run(Bind(repo.id, version.id, item.id, [*objects, *writer.take(), item]))
     return item.id
+
+
+def _content_value(key: bytes, content: Content) -> tuple[Value | None, list[Object]]:
+    """The entry of an instance in a version root, and what to store for it: none where all its spaces are empty."""
+    empty = all(root == EMPTY for root in content.roots.values())
+    return (None, []) if empty else make_value(key, content.encode())
 
 
 def _staged(catalog: Catalog, repo: Repo, version: Version) -> Mapping[str, list[str]]:

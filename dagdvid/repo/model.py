@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, UnknownName
+from dagdvid.errors import BadRequest, Corrupt, UnknownName
 
-__all__ = ["MASTER", "Repo", "Version", "branch_text", "is_uuid"]
+__all__ = ["MASTER", "Repo", "Version", "branch_text", "is_uuid", "is_version_name"]
 
 MASTER = "master"
 """What the branch without a name is called in `X:master`."""
@@ -21,6 +21,11 @@ _UUID = re.compile(r"[0-9a-f]{32}")
 def is_uuid(text: str) -> bool:
     """32 lower-case hexadecimal digits (dvid/data.go StringToUUID)."""
     return _UUID.fullmatch(text) is not None
+
+
+def is_version_name(text: str) -> bool:
+    """What may stand for a version in URLs: any text that means nothing else there. DVID takes such roots and tags."""
+    return text != "" and text == text.strip() and text.isprintable() and not any(c in text for c in "/:~?#%")
 
 
 def branch_text(branch: str) -> str:
@@ -45,6 +50,8 @@ class Version:
     state: str
     commit: bytes | None
     epoch: int
+    base: bytes | None = None
+    """Of a merge: the merged version tree. Others stand on the tree of their first parent."""
 
     @property
     def locked(self) -> bool:
@@ -70,6 +77,13 @@ class Repo:
     """By UUID, in order of creation here."""
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Local number of each instance, by data UUID."""
+    damage: str = ""
+    """Why its record, and with it its instances and texts, cannot be read; empty if it can."""
+
+    def check(self) -> None:
+        """Raises Corrupt: the record cannot be read, so that nothing is known of the instances."""
+        if self.damage:
+            raise Corrupt(self.damage)
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -90,7 +104,9 @@ class Repo:
 
         Raises:
             UnknownName: there is none; the text has the words that clients look for.
+            Corrupt: the repo's record cannot be read.
         """
+        self.check()
         found = self.instances.get(name)
         if found is None:
             raise UnknownName(f"invalid data instance name {name!r}: there is none in the repo of {self.root}")

@@ -21,14 +21,24 @@ def touch(conn: sqlite3.Connection, repo: int) -> None:
     conn.execute("UPDATE repos SET updated = ?, generation = ? WHERE id = ?", (now(), generation, repo))
 
 
-def add_version(conn: sqlite3.Connection, repo: int, uuid: str, branch: str, parents: Sequence[str], note: str) -> None:
-    """Enter an open version."""
+def add_version(
+    conn: sqlite3.Connection,
+    repo: int,
+    uuid: str,
+    branch: str,
+    parents: Sequence[str],
+    note: str,
+    *,
+    state: str = "open",
+    base: bytes | None = None,
+) -> None:
+    """Enter a version."""
     stamp = now()
     try:
         conn.execute(
-            "INSERT INTO versions (repo, uuid, branch, parents, note, log, created, updated, state)"
-            " VALUES (?, ?, ?, ?, ?, '[]', ?, ?, 'open')",
-            (repo, uuid, branch, json.dumps(list(parents)), note, stamp, stamp),
+            "INSERT INTO versions (repo, uuid, branch, parents, note, log, created, updated, state, base)"
+            " VALUES (?, ?, ?, ?, ?, '[]', ?, ?, ?, ?)",
+            (repo, uuid, branch, json.dumps(list(parents)), note, stamp, stamp, state, base),
         )
     except sqlite3.IntegrityError:
         raise BadRequest(f"UUID {uuid} is taken") from None
@@ -76,7 +86,7 @@ class SetRecord:
 
 @dataclass(frozen=True)
 class AddVersion:
-    """An open child of locked versions."""
+    """A child of locked versions: open, or sealed at once (a tag)."""
 
     repo: int
     uuid: str
@@ -85,6 +95,10 @@ class AddVersion:
     note: str
     new_branch: bool
     objects: Sequence[Object] = ()
+    sealed: bool = False
+    base: bytes | None = None
+    """Of a merge: the merged version tree."""
+    merged: bool = False
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises BadRequest: a parent is open, the branch exists or goes on elsewhere, the UUID is taken."""
@@ -97,9 +111,10 @@ class AddVersion:
         ).fetchall()
         if self.new_branch and same:
             raise BadRequest(f"branch already exists with given name {self.branch!r}")
-        if any(set(self.parents) & set(json.loads(parents)) for _, parents in same):
+        if not self.merged and any(set(self.parents) & set(json.loads(parents)) for _, parents in same):
             raise BadRequest(f"branch already exists with given name: {self.parents[0]} has a child on it")
-        add_version(conn, self.repo, self.uuid, self.branch, self.parents, self.note)
+        state = "sealed" if self.sealed else "open"
+        add_version(conn, self.repo, self.uuid, self.branch, self.parents, self.note, state=state, base=self.base)
         touch(conn, self.repo)
 
 

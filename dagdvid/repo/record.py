@@ -12,14 +12,15 @@ One fact a key, so that two records merge field by field. Values are canonical J
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagdvid.datatype import Instance
-from dagdvid.errors import Corrupt, DagdvidError
+from dagdvid.datatype import MAX_KEY, Instance
+from dagdvid.errors import BadRequest, Corrupt, DagdvidError
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value, read_values
 from dagdvid.objects.ids import ObjectType, from_hex
@@ -40,6 +41,8 @@ __all__ = [
     "read_record",
     "record_stamp",
 ]
+
+_UUID = re.compile(r"[0-9a-f]{32}")
 
 Facts = Mapping[str, Any]
 """Keys of the record and their values; None removes one."""
@@ -137,7 +140,9 @@ def make_record(nodes: Nodes, before: bytes | None, facts: Facts, user: str = ""
     root = read_record(nodes, before).root if before else EMPTY
     objects: list[Object] = []
     edits: list[edit.Edit] = []
-    for key, value in sorted((k.encode(), v) for k, v in facts.items()):
+    for key, value in sorted(((k.encode(), v) for k, v in facts.items()), key=lambda fact: fact[0]):
+        if len(key) > MAX_KEY:
+            raise BadRequest(f"a name of {len(key)} bytes is too long: the limit is about {MAX_KEY}")
         if value is None:
             edits.append((key, None))
         else:
@@ -151,29 +156,42 @@ def make_record(nodes: Nodes, before: bytes | None, facts: Facts, user: str = ""
 
 
 def load_facts(nodes: Nodes, root: bytes) -> Loaded:
-    """What the tree of a repo record says."""
+    """What the tree of a repo record says. What this program does not know is carried, not read.
+
+    Raises:
+        Corrupt: an instance without a proper name, type or UUID, or two of one name.
+    """
     loaded = Loaded()
     data: dict[str, dict[str, Any]] = {}
     for keys, values in scan(nodes, root):
         for key, raw in zip(keys, read_values(nodes.store, values), strict=True):
             value = canonical.decode(raw)
-            head, _, rest = key.decode().partition("/")
-            if head == "log":
-                loaded.log.append(value)
-            elif head == "data":
+            head, _, rest = key.decode("utf-8", "surrogateescape").partition("/")
+            if head == "data":
                 uuid, _, name_ = rest.partition("/")
                 data.setdefault(uuid, {})[name_] = value
-            else:
+            elif head == "log" and isinstance(value, str):
+                loaded.log.append(value)
+            elif isinstance(value, str):
                 loaded.texts[head] = value
-    names = {uuid: fields.get("name", uuid) for uuid, fields in data.items()}
+    names = {uuid: str(fields.get("name", uuid)) for uuid, fields in data.items()}
     for uuid, fields in data.items():
         instance = _instance(uuid, fields, names)
+        if instance.name in loaded.instances:
+            raise Corrupt(f"the record has two instances named {instance.name!r}")
         loaded.instances[instance.name] = instance
     return loaded
 
 
 def _instance(uuid: str, fields: dict[str, Any], names: dict[str, str]) -> Instance:
-    settings = fields.get("settings", {})
+    settings = fields.get("settings")
+    texts = [fields.get(name) for name in ("name", "type", "origin")]
+    if isinstance(settings, dict):
+        texts += settings.values()
+    texts += [value for key, value in fields.items() if key.startswith("tag/")]
+    proper = isinstance(settings, dict) and isinstance(fields.get("versioned"), bool) and fields.get("name")
+    if not _UUID.fullmatch(uuid) or not proper or not all(isinstance(text, str) for text in texts):
+        raise Corrupt(f"the record of instance {uuid} is malformed")
     try:
         config = datatype(fields["type"]).configure(settings)
     except DagdvidError:

@@ -12,6 +12,7 @@ from dagdvid.registry import datatype
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import describe_repo
+from dagdvid.repo.merging import merge_versions
 from dagdvid.repo.model import MASTER, Repo, Version
 from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply
 
@@ -214,6 +215,45 @@ def new_branch(catalog: Catalog, target: Target, request: Request) -> Reply:
     return json_reply({"child": child})
 
 
+def tag(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST tag."""
+    name = _text(_fields(request.json_object()), "tag")
+    catalog.tag(target.repo, target.version, name)
+    fold.fold(catalog, target.repo.root, name)
+    return json_reply({"child": name})
+
+
+def merge(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST merge."""
+    fields = _fields(request.json_object())
+    kind = _text(fields, "mergetype")
+    if kind != "conflict-free":
+        raise BadRequest(f"'mergeType' must be \"conflict-free\", not {kind!r}")
+    parents = _parents(catalog, target, fields)
+    return json_reply({"child": merge_versions(catalog, target.repo, parents, _text(fields, "note"))})
+
+
+def resolve(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST resolve."""
+    fields = _fields(request.json_object())
+    data = fields.get("data")
+    if not isinstance(data, list) or not data or not all(isinstance(name, str) for name in data):
+        raise BadRequest("'data' must be a list of names of data instances")
+    parents = _parents(catalog, target, fields)
+    return json_reply({"child": merge_versions(catalog, target.repo, parents, _text(fields, "note"), data)})
+
+
+def _parents(catalog: Catalog, target: Target, fields: Mapping[str, Any]) -> list[Version]:
+    named = fields.get("parents")
+    if not isinstance(named, list) or not all(isinstance(text, str) for text in named):
+        raise BadRequest("'parents' must be a list of UUIDs")
+    found = [catalog.find(text) for text in named]
+    for repo, version in found:
+        if repo.root != target.repo.root:
+            raise BadRequest(f"{version.uuid} is a version of another repo")
+    return [version for _, version in found]
+
+
 REPOS = RouteTable(
     (
         Route(
@@ -256,6 +296,24 @@ REPO = RouteTable(
             "log",
             add_repo_log,
             'Append to the log of the repo. Body: JSON {"log": [lines]}.',
+            right=Right.WRITE,
+            max_body=_TEXT_BODY,
+        ),
+        Route(
+            ("POST",),
+            "merge",
+            merge,
+            "Make an open version with the changes of several committed ones, which must not conflict. Body: JSON "
+            '{"mergeType": "conflict-free", "parents": [UUIDs], "note"}.',
+            right=Right.WRITE,
+            max_body=_TEXT_BODY,
+        ),
+        Route(
+            ("POST",),
+            "resolve",
+            resolve,
+            "Merge versions that disagree: in the instances named, the first parent has the last word. Body: JSON "
+            '{"data": [names], "parents": [UUIDs], "note"}.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
         ),
@@ -306,6 +364,13 @@ NODE = RouteTable(
             "branch",
             new_branch,
             'Make an open child on a new branch. Body: JSON {"branch", "note", "uuid"}, the first required.',
+            on_locked=True,
+        ),
+        _node(
+            ("POST",),
+            "tag",
+            tag,
+            'Give a committed version a name: a committed child that has the tag for its UUID. Body: JSON {"tag"}.',
             on_locked=True,
         ),
     )

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS versions (
     updated     TEXT NOT NULL,
     state       TEXT NOT NULL,              -- open; sealed: locked, not yet folded into trees; committed
     commit_id   BLOB,                       -- the ref: id of a commit object, once committed
+    base        BLOB,                       -- of an open merge: the merged version tree that its staging lies over
     epoch       INTEGER NOT NULL DEFAULT 0  -- rises when its staging is folded
 );
 CREATE INDEX IF NOT EXISTS versions_of_repo ON versions (repo);

@@ -125,6 +125,8 @@ class Stage:
     reads: Mapping[tuple[str, bytes], int]
     """Sequence number of each key that was read; 0 if it had no row."""
     objects: Sequence[Object]
+    epoch: int = 0
+    """Of the unversioned instance when it was read: what lies below its rows changes with it."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises Locked: committed meanwhile; StaleRead: a key read has changed."""
@@ -132,6 +134,8 @@ class Stage:
             row = conn.execute("SELECT state FROM versions WHERE id = ?", (self.version,)).fetchone()
             if row is None or row[0] != "open":
                 raise Locked("the version was committed meanwhile")
+        elif self.reads and not _epochs_hold(conn, self.data, [Layer(0, self.epoch)]):
+            raise StaleRead("what lies below the unversioned instance has changed meanwhile")
         for (space, key), seq in self.reads.items():
             row = conn.execute(
                 "SELECT seq FROM staging WHERE version = ? AND data = ? AND space = ? AND key = ?",

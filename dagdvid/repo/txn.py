@@ -29,6 +29,7 @@ class VersionTxn(VersionSnapshot):
         self._objects: dict[bytes, Object] = {}
         self.store = _Overlay(self._objects, self.nodes.store)
         self._reads: dict[tuple[str, bytes], int] = {}
+        self._epoch: int | None = None
 
     def put(self, space: str, key: bytes, value: bytes, codec: int | None = None) -> None:
         """Set a key."""
@@ -67,6 +68,8 @@ class VersionTxn(VersionSnapshot):
         for key in keys:
             check_key(key)
         base, staged = self._staged(space, keys)
+        if self._epoch is None and base.layers:
+            self._epoch = base.layers[0].epoch
         own = staged[0] if staged else {}  # the layers below are sealed and cannot change
         for key in keys:
             self._reads.setdefault((space, key), own[key][1] if key in own else 0)
@@ -98,7 +101,8 @@ class VersionTxn(VersionSnapshot):
         ]
         if not rows:
             return None
-        return Stage(version, self.number, rows, self._reads, list(self._objects.values()))
+        epoch = 0 if self._epoch is None else self._epoch
+        return Stage(version, self.number, rows, self._reads, list(self._objects.values()), epoch)
 
 
 class _Overlay:

@@ -147,6 +147,8 @@ def _steps(walk: _Walk) -> Iterator[None]:
                         yield from _contents(walk, Commit.decode(item.data()).root)
                     except DamageError as error:
                         walk.problem(error, name)
+            elif version.base is not None:
+                yield from _contents(walk, version.base)
             yield from _staged(walk, version.id)
             walk.place["_counted"] = 1
             yield

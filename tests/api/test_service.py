@@ -101,3 +101,25 @@ async def test_the_store(web):
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert lines[-1]["result"]["objects"] == report["objects"]
     assert all({"progress", "done", "total"} <= set(line) for line in lines[:-1])
+
+
+GARBAGE = [b"x", b"\0" * 100, b"[]", b"{}", b'{"url": 1, "repo": "none"}', bytes(range(256)) * 40]
+SYNC = ["sync/negotiate", "sync/have", "sync/objects", "sync/fetch-objects", "sync/bundle", "sync/fetch"]
+
+
+@pytest.mark.parametrize("route", [*SYNC, "repos/clone"])
+@pytest.mark.parametrize("body", GARBAGE, ids=range(len(GARBAGE)))
+async def test_what_servers_ask_each_other_may_be_garbage(web, route, body):
+    """It is refused by name, or means nothing; it crashes no handler and changes nothing."""
+    await sample(web)
+    answer = await web.post(f"/api/{route}?admintoken=secret", content=body)
+    assert answer.status_code == 200 or "X-Dagdvid-Error" in answer.headers, answer.text
+    report = (await web.post("/api/store/fsck")).json()
+    assert (report["ok"], report["problems"]) == (True, [])
+
+
+@pytest.mark.parametrize("route", ["sync/have", "sync/objects", "sync/bundle", "repos/clone"])
+async def test_strangers_send_nothing(web, real, route):
+    answer = await web.post(f"/api/{route}", content=b"{}")
+    forbidden = answer.headers.get("X-Dagdvid-Error") == "forbidden"
+    assert forbidden is not real.config.loopback_only

@@ -20,6 +20,7 @@ class ImageBlk(Datatype):
     """DVID's imageblk (datatype/imageblk/imageblk.go) for one voxel format."""
 
     spaces = ("blocks", "meta")
+    mergeable = frozenset({extents.SPACE})
     routes = ROUTES
     settings_help = SETTINGS_HELP
 
@@ -42,6 +43,18 @@ class ImageBlk(Datatype):
         """Extended and Extents."""
         shown = extents.load(view, instance.config)
         return {"Extended": extended(instance, shown), "Extents": shown.members()}
+
+    def merge_value(
+        self,
+        instance: Instance,  # noqa: ARG002
+        space: str,  # noqa: ARG002
+        key: bytes,  # noqa: ARG002
+        base: bytes | None,  # noqa: ARG002
+        ours: bytes | None,
+        theirs: bytes | None,
+    ) -> bytes | None:
+        """Extents that grew on both sides: those around both."""
+        return extents.merged(ours, theirs)
 
     def differ(self, instance: Instance) -> Differ:
         """Changed blocks and their boxes."""

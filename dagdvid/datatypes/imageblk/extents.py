@@ -10,7 +10,7 @@ from dagdvid.datatype import Snapshot, Txn
 from dagdvid.errors import BadRequest, Corrupt
 from dagdvid.geometry import Box, Point, point_of
 
-__all__ = ["Extents", "load", "of_json", "save"]
+__all__ = ["SPACE", "Extents", "load", "merged", "of_json", "save"]
 
 SPACE = "meta"
 KEY = b"extents"
@@ -46,17 +46,35 @@ def load(view: Snapshot, config: Mapping[str, Any]) -> Extents:
     if stored is None:
         first, last = config["MinPoint"], config["MaxPoint"]
         return Extents(Point(*first) if first else None, Point(*last) if last else None)
+    return _decode(stored)
+
+
+def save(txn: Txn, box: Box) -> None:
+    """Set the extents of a version, as canonical JSON {"max":[x,y,z],"min":[x,y,z]}."""
+    txn.put(SPACE, KEY, _encode(box))
+
+
+def merged(ours: bytes | None, theirs: bytes | None) -> bytes | None:
+    """The extents of a merge: around those of both sides."""
+    if ours is None or theirs is None:
+        return ours or theirs
+    other = _decode(theirs)
+    if other.first is None or other.last is None:
+        return ours
+    return _encode(_decode(ours).grown(Box.spanning(other.first, other.last)))
+
+
+def _encode(box: Box) -> bytes:
+    value = {"max": box.last.as_list(), "min": box.offset.as_list()}
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _decode(stored: bytes) -> Extents:
     try:
         value = json.loads(stored)
         return Extents(point_of(value["min"], "min"), point_of(value["max"], "max"))
     except (ValueError, KeyError, TypeError, BadRequest) as error:
         raise Corrupt(f"the stored extents cannot be read: {error}") from None
-
-
-def save(txn: Txn, box: Box) -> None:
-    """Set the extents of a version, as canonical JSON {"max":[x,y,z],"min":[x,y,z]}."""
-    value = {"max": box.last.as_list(), "min": box.offset.as_list()}
-    txn.put(SPACE, KEY, json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def of_json(value: Mapping[str, Any]) -> Box:

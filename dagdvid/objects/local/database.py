@@ -35,9 +35,7 @@ class Database:
         """A new connection in autocommit mode: transactions are begun by name, never by accident."""
         uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.readonly else 'rwc' if write else 'rw'}"
         if self.readonly and not os.access(self.path.parent, os.W_OK) and not self._wal.exists():
-            uri += (
-                "&immutable=1"  # SQLite would want to make its side files, which a medium that none can write has not
-            )
+            uri += "&immutable=1"  # else SQLite makes its side files, even to read
         conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         if write:

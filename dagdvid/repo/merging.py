@@ -1,0 +1,141 @@
+"""Merges versions: three-way from the best common ancestor, instance by instance, key space by key space.
+
+A merge that has conflicts makes no version. The merged version is open: its staging lies over the merged tree, which is
+kept as the version's base until its commit.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagdvid.datatype import Datatype, Instance
+from dagdvid.errors import BadRequest
+from dagdvid.objects.blobs import make_value, read_value
+from dagdvid.objects.store import Object
+from dagdvid.objects.tree import merge
+from dagdvid.objects.tree.node import Value
+from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
+from dagdvid.registry import datatype
+from dagdvid.repo import fold
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.commits import Content, decode_content, read_commit
+from dagdvid.repo.model import Repo, Version
+from dagdvid.repo.operations import AddVersion
+
+__all__ = ["merge_versions"]
+
+_EMPTY_CONTENT = Content("", {}, {})
+
+
+def merge_versions(
+    catalog: Catalog, repo: Repo, parents: Sequence[Version], note: str, first_wins: Collection[str] = ()
+) -> str:
+    """An open version on master with the changes of all parents; its UUID.
+
+    first_wins: names of instances in which the parent named first has the last word where parents disagree.
+
+    Raises:
+        BadRequest: fewer than two parents, one of them open, or a conflict: the text has their number and the first.
+        UnknownName: no such instance.
+    """
+    if len({p.uuid for p in parents}) < 2:
+        raise BadRequest("a merge needs at least two different parents")
+    for parent in parents:
+        if not parent.locked:
+            raise BadRequest(f"a merge needs committed parents, and {parent.uuid} is open")
+    work = _Work(catalog, repo, {repo.instance(name).uuid for name in first_wins})
+    roots = [read_commit(catalog.nodes, fold.fold(catalog, repo.root, p.uuid)).root for p in parents]
+    root = roots[0]
+    for i in range(1, len(parents)):
+        base = _base(catalog, repo, parents[:i], parents[i])
+        root = merge.merge(work.writer, base, root, roots[i], work.instance)
+    if work.conflicts:
+        raise BadRequest(f"{work.conflicts} conflicts, the first: {work.first}")
+    uuid = uuids.uuid4().hex
+    objects = [*work.objects.values(), *work.writer.take()]
+    catalog.store.run(
+        AddVersion(repo.id, uuid, "", [p.uuid for p in parents], note, False, objects, base=root, merged=True)
+    )
+    return uuid
+
+
+def _base(catalog: Catalog, repo: Repo, done: Sequence[Version], other: Version) -> bytes:
+    """The version tree of the newest version that is before both; the empty one if there is none."""
+    before = {v.uuid for parent in done for v in repo.ancestors(parent)}
+    shared = [v for v in repo.ancestors(other) if v.uuid in before]
+    if not shared:
+        return EMPTY
+    newest = max(shared, key=lambda v: v.id)
+    return read_commit(catalog.nodes, fold.fold(catalog, repo.root, newest.uuid)).root
+
+
+@dataclass
+class _Work:
+    """A merge under way."""
+
+    catalog: Catalog
+    repo: Repo
+    first_wins: set[str]
+    conflicts: int = 0
+    first: str = ""
+    objects: dict[bytes, Object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.writer = NodeWriter(self.catalog.nodes)
+
+    def instance(self, key: bytes, base: Value | None, ours: Value | None, theirs: Value | None) -> Value | None:
+        """Merge the content of an instance that both sides changed."""
+        uuid = key.hex()
+        instance = self.repo.by_data_uuid[uuid]
+        kind = datatype(instance.typename)
+        old, mine, other = (self._content(value) for value in (base, ours, theirs))
+        roots = {}
+        for space in sorted({*mine.roots, *other.roots}):
+            a, b, c = (content.roots.get(space, EMPTY) for content in (old, mine, other))
+            roots[space] = merge.merge(self.writer, a, b, c, _Resolver(self, instance, kind, space))
+        present = mine if mine.typename else other
+        content = Content(present.typename, present.settings, {s: r for s, r in roots.items() if r != EMPTY})
+        return self.value(key, content.encode()) if content.roots else None
+
+    def value(self, key: bytes, data: bytes) -> Value:
+        """The tree value of an entry made by the merge."""
+        value, objects = make_value(key, data)
+        self.objects.update((item.id, item) for item in objects)
+        return value
+
+    def load(self, value: Value | None) -> bytes | None:
+        """The bytes of a value."""
+        return None if value is None else read_value(self.catalog.store, value)
+
+    def _content(self, value: Value | None) -> Content:
+        data = self.load(value)
+        return _EMPTY_CONTENT if data is None else decode_content(data)
+
+
+@dataclass
+class _Resolver:
+    """Decides about keys that both sides changed, in one key space."""
+
+    work: _Work
+    instance: Instance
+    kind: Datatype
+    space: str
+
+    def __call__(self, key: bytes, base: Value | None, ours: Value | None, theirs: Value | None) -> Value | None:
+        work = self.work
+        if self.space in self.kind.mergeable:
+            a, b, c = (work.load(value) for value in (base, ours, theirs))
+            merged = self.kind.merge_value(self.instance, self.space, key, a, b, c)
+            return None if merged is None else work.value(key, merged)
+        if self.instance.uuid not in work.first_wins:
+            work.conflicts += 1
+            work.first = work.first or self._words(key)
+        return ours
+
+    def _words(self, key: bytes) -> str:
+        described: dict[str, Any] = self.kind.differ(self.instance).describe(self.space, key) or {"key": key.hex()}
+        what = ", ".join(f"{name} {value!r}" for name, value in described.items())
+        return f"{what} of {self.instance.name!r} changed on both sides"
