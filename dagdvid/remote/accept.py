@@ -37,8 +37,10 @@ class Accept:
     root: str
     versions: Sequence[NewVersion]
     """Parents first."""
-    record: tuple[bytes | None, bytes]
-    """The repo record's ref, before (None: there is no such repo here) and after."""
+    before: tuple[bytes, int] | None
+    """The repo record's ref and the repo's generation as they were; None: there was no such repo here."""
+    record: bytes
+    """Where the repo record's ref goes."""
     instances: Sequence[str]
     """All data UUIDs of the record after."""
     data: Mapping[str, tuple[bytes | None, bytes]]
@@ -46,18 +48,18 @@ class Accept:
     objects: Sequence[Object] = field(default_factory=tuple)
 
     def apply(self, conn: sqlite3.Connection) -> None:
-        """Raises RefMoved: a ref stands elsewhere by now; Diverged: a branch would fork."""
-        before, after = self.record
-        if before is None:
+        """Raises RefMoved: the repo is not as it was, or a version is bound; Diverged: both sides changed something."""
+        after = self.record
+        if self.before is None:
             if conn.execute("SELECT 1 FROM repos WHERE root = ?", (self.root,)).fetchone():
                 raise RefMoved(f"repo {self.root} was made meanwhile")
             sql = "INSERT INTO repos (root, record, updated, generation) VALUES (?, ?, ?, 0) RETURNING id"
             (repo,) = conn.execute(sql, (self.root, after, now())).fetchone()
         else:
-            sql = "UPDATE repos SET record = ? WHERE root = ? AND record = ? RETURNING id"
-            row = conn.execute(sql, (after, self.root, before)).fetchone()
+            sql = "UPDATE repos SET record = ? WHERE root = ? AND record = ? AND generation = ? RETURNING id"
+            row = conn.execute(sql, (after, self.root, *self.before)).fetchone()
             if row is None:
-                raise RefMoved("the repo record changed meanwhile; try again")
+                raise RefMoved("the repo changed meanwhile; try again")
             (repo,) = row
         for uuid in self.instances:
             conn.execute("INSERT OR IGNORE INTO data (uuid) VALUES (?)", (uuid,))
@@ -85,14 +87,6 @@ def _add(conn: sqlite3.Connection, repo: int, version: NewVersion) -> None:
         if state != "committed":
             raise Diverged(f"version {version.uuid} is open here: commit it, or remove it, before taking the other's")
         raise RefMoved(f"version {version.uuid} is bound to {bound.hex()} here and to {version.commit.hex()} there")
-    for uuid, parents in conn.execute(
-        "SELECT uuid, parents FROM versions WHERE repo = ? AND branch = ?", (repo, version.branch)
-    ):
-        if len(version.parents) == 1 and version.parents[0] in json.loads(parents):
-            raise Diverged(
-                f"branch {version.branch or 'master'!r} has version {uuid} here and {version.uuid} there,"
-                " both after the same parent: pull, and merge or rename one"
-            )
     conn.execute(
         "INSERT INTO versions (repo, uuid, branch, parents, note, log, user, created, updated, state, commit_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'committed', ?)",

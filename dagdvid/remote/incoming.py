@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagdvid.errors import Corrupt, DagdvidError, Diverged
+from dagdvid.errors import BadRequest, Corrupt, Diverged, RefMoved
 from dagdvid.objects import canonical
-from dagdvid.objects.ids import ObjectType, from_hex
+from dagdvid.objects.blobs import make_value, read_values
+from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit, merge
 from dagdvid.objects.tree.node import Value
@@ -17,7 +19,8 @@ from dagdvid.remote.accept import Accept, NewVersion
 from dagdvid.remote.history import common_base
 from dagdvid.remote.receive import Received
 from dagdvid.repo.catalog import Catalog
-from dagdvid.repo.model import Repo
+from dagdvid.repo.commits import Commit, read_commit
+from dagdvid.repo.model import Repo, branch_text
 from dagdvid.repo.record import Record, load_facts, now, read_record
 
 __all__ = ["Taken", "take"]
@@ -32,57 +35,61 @@ class Taken:
     """For the answer: what was renamed, left alone, or kept as it was here."""
 
 
-def take(catalog: Catalog, repo: Repo | None, received: Received, remote: str = "") -> Taken:
+def take(catalog: Catalog, received: Received, remote: str = "") -> Taken:
     """Make received versions visible. With the name of a `remote` (a pull), what diverged lands beside what is here;
     without (a push), it is refused.
 
     Raises:
         Diverged, RefMoved: see `Accept`.
+        Corrupt: the repo record is malformed, or claims what belongs to another repo.
     """
+    while True:
+        repo = catalog.repos().get(received.repo)
+        try:
+            return _take(catalog, repo, received, remote)
+        except RefMoved:
+            if catalog.repos().get(received.repo) is repo:
+                raise
+            # someone else changed the repo between the look at it and the move: look again
+
+
+def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str) -> Taken:
     notes: dict[str, Any] = {}
+    if repo is None and not received.commits:
+        raise BadRequest(f"repo {received.repo} has no committed version: there is nothing to take")
     record, instances, objects = _record(catalog, repo, received, remote, notes)
-    versions = _versions(repo, received, remote, notes)
-    data = _data(catalog, repo, received, remote, notes)
-    before = repo.record if repo else None
+    _check_owner(catalog, received.repo, instances)
+    versions = _versions(catalog, repo, received, remote, notes)
+    data = _data(catalog, repo, received, instances, remote, notes)
+    before = (repo.record, repo.generation) if repo else None
     objects = [*received.objects, *objects]
-    catalog.store.run(Accept(received.repo, versions, (before, record), instances, data, objects))
+    catalog.store.run(Accept(received.repo, versions, before, record, instances, data, objects))
     return Taken(len(versions), notes)
 
 
-def _versions(repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]) -> list[NewVersion]:
+def _check_owner(catalog: Catalog, root: str, instances: Collection[str]) -> None:
+    """Local numbers and unversioned content go by data UUID alone: no repo may claim another's."""
+    for other in catalog.repos().values():
+        if other.root != root and not other.by_data_uuid.keys().isdisjoint(instances):
+            raise Corrupt(f"the record of repo {root} claims an instance of repo {other.root}")
+
+
+def _versions(
+    catalog: Catalog, repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]
+) -> list[NewVersion]:
     """The versions of new commits, with the branch that each has here."""
-    here = {v.commit: v for v in repo.versions.values() if v.commit is not None} if repo else {}
-    children: dict[str, list[str]] = repo.children if repo else {}
-    branch_here: dict[bytes, str] = {commit: v.branch for commit, v in here.items()}
-    result: list[NewVersion] = []
-    taken: set[tuple[str, str]] = set()
+    landing = _Landing(catalog, repo, received, remote)
+    result = []
     for name, commit in received.commits.items():
-        parents = tuple(here[p].uuid if p in here else received.commits[p].uuid for p in commit.parents)
-        branch = commit.branch
-        first = commit.parents[0] if commit.parents else None
-        if first is not None:
-            known = received.commits.get(first)
-            parent_branch = known.branch if known else None
-            if parent_branch is None:
-                parent_branch = here[first].branch.removeprefix(f"{remote}/")
-            if parent_branch == branch:
-                branch = branch_here[first]
-        crowded = repo is not None and any(
-            repo.versions[c].branch == branch and repo.versions[c].uuid != commit.uuid
-            for p in parents
-            for c in children.get(p, ())
-        )
-        if remote and len(parents) == 1 and (crowded or (parents[0], branch) in taken):
-            branch = f"{remote}/{commit.branch or 'master'}"
-            notes.setdefault("renamed_branches", {})[commit.branch or "master"] = branch
-        taken.update((p, branch) for p in parents)
-        branch_here[name] = branch
+        branch = landing.branch(name, commit)
+        if branch != landing.there(commit):
+            notes.setdefault("renamed_branches", {})[branch_text(landing.there(commit))] = branch
         result.append(
             NewVersion(
                 uuid=commit.uuid,
                 commit=name,
                 branch=branch,
-                parents=parents,
+                parents=tuple(landing.uuid(parent) for parent in commit.parents),
                 note=commit.note,
                 log=commit.log,
                 user=commit.user,
@@ -93,11 +100,79 @@ def _versions(repo: Repo | None, received: Received, remote: str, notes: dict[st
     return result
 
 
+class _Landing:
+    """Finds the branches on which new versions land: those of the other side, unless ours have gone on differently."""
+
+    def __init__(self, catalog: Catalog, repo: Repo | None, received: Received, remote: str) -> None:
+        self._catalog = catalog
+        self._received = received
+        self._remote = remote
+        self._versions = dict(repo.versions) if repo else {}
+        self._children = repo.children if repo else {}
+        self._here = {v.commit: v for v in self._versions.values() if v.commit is not None}
+        self._branches = {commit: v.branch for commit, v in self._here.items()}
+        self._coming = {commit.uuid for commit in received.commits.values()}
+        ours = {v.branch for v in self._versions.values() if v.uuid not in self._coming}
+        self._ours = ours
+        self._names = ours | {self.there(commit) for commit in received.commits.values()}
+
+    def uuid(self, commit: bytes) -> str:
+        """The version of a parent, here or just come."""
+        known = self._here.get(commit)
+        return known.uuid if known else self._received.commits[commit].uuid
+
+    def there(self, commit: Commit) -> str:
+        """What the branch of a version is called on the other side."""
+        return self._received.refs.branches.get(commit.uuid, commit.branch)
+
+    def branch(self, name: bytes, commit: Commit) -> str:
+        """What the branch of a new version is called here; parents are asked about before their children.
+
+        Raises:
+            Diverged: in a push, it would fork a branch.
+        """
+        branch = self.there(commit)
+        first = commit.parents[0] if commit.parents else None
+        if first is not None:
+            parent = self._received.commits.get(first) or read_commit(self._catalog.nodes, first)
+            if self.there(parent) == branch:
+                branch = self._branches[first]
+        rival = self._rival(first, commit, branch)
+        if rival is not None and not self._remote:
+            raise Diverged(
+                f"branch {branch_text(branch)!r} has version {rival} here and {commit.uuid} there,"
+                " neither after the other: pull, and merge or rename one"
+            )
+        if rival is not None:
+            branch = self._free(branch)
+        self._branches[name] = branch
+        return branch
+
+    def _rival(self, first: bytes | None, commit: Commit, branch: str) -> str | None:
+        """A version here that the branch has gone on to, or that has another branch of this name."""
+        if commit.uuid in self._versions or branch not in self._ours:
+            return None
+        if first is not None and self._branches[first] == branch:
+            after = self._children.get(self.uuid(first), ())
+            rivals = (uuid for uuid in after if self._versions[uuid].branch == branch)
+        elif len(commit.parents) > 1:  # merges may come to any branch
+            return None
+        else:
+            rivals = (v.uuid for v in self._versions.values() if v.branch == branch)
+        return next((uuid for uuid in rivals if uuid not in self._coming), None)
+
+    def _free(self, branch: str) -> str:
+        while branch in self._names:
+            branch = f"{self._remote}/{branch_text(branch)}"
+        self._names.add(branch)
+        return branch
+
+
 def _record(
     catalog: Catalog, repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]
 ) -> tuple[bytes, list[str], list[Object]]:
     """The record to stand at, the data UUIDs it names, and what to store for it."""
-    theirs = _ref(received, "record")
+    theirs = received.refs.record
     objects: list[Object] = []
     parents = _parents(catalog, received)
     result = theirs
@@ -143,44 +218,51 @@ def _merge(
     mine = {i.uuid for i in load_facts(catalog.nodes, old).instances.values()}
     renames = _rename_twins(catalog, merged, mine, remote)
     if renames:
-        notes["renamed_instances"] = {uuid: name for uuid, (_, name) in renames.items()}
-        edits = sorted((key, value) for key, value in (pair for pair, _ in renames.values()))
-        merged = edit.apply(writer, merged, edits)
+        notes["renamed_instances"] = {uuid: name for uuid, (_, name, _) in renames.items()}
+        merged = edit.apply(writer, merged, sorted((entry for entry, _, _ in renames.values()), key=lambda e: e[0]))
         writer.flush()
     record = Record("repo", merged, (ours, theirs), now())
     item = prepare(ObjectType.RECORD, record.encode())
-    return item.id, merged, [item]
+    return item.id, merged, [*(blob for _, _, blobs in renames.values() for blob in blobs), item]
 
 
 def _rename_twins(
     catalog: Catalog, root: bytes, mine: set[str], remote: str
-) -> dict[str, tuple[tuple[bytes, bytes], str]]:
+) -> dict[str, tuple[tuple[bytes, Value], str, list[Object]]]:
     """Both sides made an instance of one name: theirs gets the remote's name behind its own."""
-
     names: dict[str, list[str]] = {}
     for keys, values in scan(catalog.nodes, root, b"data/", b"data0"):
-        for key, value in zip(keys, values, strict=True):
-            if key.endswith(b"/name") and key.count(b"/") == 2 and isinstance(value, bytes):
-                names.setdefault(canonical.decode(value), []).append(key.split(b"/")[1].decode())
+        found = [(k, v) for k, v in zip(keys, values, strict=True) if k.endswith(b"/name") and k.count(b"/") == 2]
+        for (key, _), raw in zip(found, read_values(catalog.store, [v for _, v in found]), strict=True):
+            names.setdefault(str(canonical.decode(raw)), []).append(key.split(b"/")[1].decode("utf-8", "replace"))
     renames = {}
-    for name, uuids in names.items():
+    for name, uuids in list(names.items()):
         for uuid in uuids if len(uuids) > 1 else ():
             if uuid not in mine:
                 new = f"{name}_{remote}"
                 while new in names:
                     new += "_"
-                renames[uuid] = (f"data/{uuid}/name".encode(), canonical.encode(new)), new
+                names[new] = [uuid]
+                key = f"data/{uuid}/name".encode()
+                value, objects = make_value(key, canonical.encode(new))
+                renames[uuid] = (key, value), new, objects
     return renames
 
 
 def _data(
-    catalog: Catalog, repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]
+    catalog: Catalog,
+    repo: Repo | None,
+    received: Received,
+    instances: Collection[str],
+    remote: str,
+    notes: dict[str, Any],
 ) -> dict[str, tuple[bytes | None, bytes]]:
     """Refs of unversioned instances: by fast-forward only."""
     moves: dict[str, tuple[bytes | None, bytes]] = {}
     parents = _parents(catalog, received)
-    for uuid, text in received.refs.get("data", {}).items():
-        new = from_hex(text)
+    for uuid, new in received.refs.data.items():
+        if uuid not in instances:
+            raise Corrupt(f"bundle with a ref of instance {uuid}, which its record does not have")
         instance = repo.by_data_uuid.get(uuid) if repo else None
         old = catalog.data_record(repo, instance) if repo and instance else None
         if old == new:
@@ -205,10 +287,3 @@ def _parents(catalog: Catalog, received: Received) -> Any:
         return read_record(catalog.nodes, name).parents
 
     return parents
-
-
-def _ref(received: Received, name: str) -> bytes:
-    try:
-        return from_hex(received.refs[name])
-    except (KeyError, TypeError, DagdvidError):
-        raise Corrupt(f"bundle without a ref for {name}") from None

@@ -184,7 +184,7 @@ def load_facts(nodes: Nodes, root: bytes) -> Loaded:
 
 
 def _instance(uuid: str, fields: dict[str, Any], names: dict[str, str]) -> Instance:
-    settings = fields.get("settings")
+    settings: Any = fields.get("settings")
     texts = [fields.get(name) for name in ("name", "type", "origin")]
     if isinstance(settings, dict):
         texts += settings.values()

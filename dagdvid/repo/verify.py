@@ -35,12 +35,20 @@ class _Walk:
         self.bytes = 0
         self.problems: list[dict[str, Any]] = []
         self.place: dict[str, Any] = {}
+        self.names = {i.uuid: i.name for repo in catalog.repos().values() for i in repo.instances.values()}
 
     def problem(self, error: DagdvidError, name: bytes | None = None) -> None:
         """Note what is wrong with an object, and where it was met."""
         if len(self.problems) < _MOST:
             at = {"object": name.hex()} if name else {}
             self.problems.append({"code": error.code, "error": str(error), **self.place, **at})
+
+    def at(self, data: str = "", space: str = "") -> None:
+        """Note which instance and key space is walked now; nothing where it is none."""
+        for name in ("data", "instance", "space"):
+            self.place.pop(name, None)
+        found = {"data": data, "instance": self.names.get(data, ""), "space": space}
+        self.place.update({name: text for name, text in found.items() if text})
 
     def fetch(self, names: list[bytes]) -> list[tuple[bytes, Object]]:
         """Those objects that were not seen yet, proven to match their hashes."""
@@ -159,17 +167,21 @@ def _steps(walk: _Walk) -> Iterator[None]:
 def _contents(walk: _Walk, root: bytes) -> Iterator[None]:
     for entries in walk.tree(root):
         for key, value in entries:
-            walk.place["data"] = key.hex()
+            walk.at(key.hex())
             raw = value if isinstance(value, bytes) else None
             if raw is None:
                 for _, item in walk.fetch([value.id]):
+                    walk.value(value, item)
                     raw = item.data()
-            if raw is not None:
-                for space, space_root in decode_content(raw).roots.items():
-                    walk.place["space"] = space
-                    yield from walk.values(space_root)
-            walk.place.pop("space", None)
-        walk.place.pop("data", None)
+            try:
+                roots = decode_content(raw).roots if raw is not None else {}
+            except DamageError as error:
+                walk.problem(error, root)
+                continue
+            for space, space_root in roots.items():
+                walk.at(key.hex(), space)
+                yield from walk.values(space_root)
+    walk.at()
 
 
 def _records(walk: _Walk, record: bytes | None) -> Iterator[None]:
@@ -188,8 +200,11 @@ def _records(walk: _Walk, record: bytes | None) -> Iterator[None]:
 
 
 def _staged(walk: _Walk, version: int) -> Iterator[None]:
-    sql = "SELECT kind, value, size FROM staging WHERE version = ? AND kind IN (1, 2)"
-    for kind, value, size in walk.catalog.store.database.rows(sql, (version,)):
+    numbers = {n: uuid for repo in walk.catalog.repos().values() for uuid, n in repo.numbers.items()}
+    sql = "SELECT data, space, kind, value, size FROM staging WHERE version = ? AND kind IN (1, 2)"
+    for data, space, kind, value, size in walk.catalog.store.database.rows(sql, (version,)):
+        walk.at(numbers.get(data, ""), space)
         for name, item in walk.fetch([value]):
             walk.value(Ref(kind, name, size), item)
         yield
+    walk.at()
