@@ -41,10 +41,10 @@ SETTINGS = (
     Setting("server", "host", "the name that the server shows for itself"),
     Setting("server", "note", "a text that /api/server/note answers"),
     Setting("server", "corsDomains", 'origins that browsers may call from, or ["*"]', many=True),
-    Setting("server", "rwmode", "no writes at all, or writes to committed versions too", ("readonly", "fullwrite")),
+    Setting("server", "rwmode", "readonly: no writes at all", ("readonly",)),
     Setting("store", "engine", "may be left out", ("dagdvid",)),
     Setting("store", "path", "the data directory"),
-    Setting("store", "durability", "acknowledged means flushed, or flushed every second", ("full", "relaxed")),
+    Setting("store", "durability", "full: what is acknowledged is flushed to disk", ("full",)),
 )
 
 # Keys and sections that DVID's own server takes (server/server_local.go) and this one does not serve yet.
@@ -81,14 +81,12 @@ class Config:
     """0 lets the system pick a free one."""
     workers: int = 1
     readonly: bool = False
-    fullwrite: bool = False
     admin_token: str = ""
     cors_domains: tuple[str, ...] = ()
     note: str = ""
     hostname: str = ""
     toml_path: str = ""
     toml_text: str = ""
-    durability: str = "full"
     access_log: bool = True
     member: bool = False
     """It is one of several processes of a server, whose supervisor holds the data directory."""
@@ -138,21 +136,18 @@ def load(
     host, port = parse_address(http or server.get("httpAddress", DEFAULT_HTTP))
     if workers < 1:
         raise BadRequest(f"--workers must be at least 1, not {workers}")
-    mode = server.get("rwmode", "")
     return Config(
         data=data or DEFAULT_DATA,
         host=host,
         port=port,
         workers=workers,
-        readonly=readonly or mode == "readonly",
-        fullwrite=not readonly and mode == "fullwrite",
+        readonly=readonly or server.get("rwmode") == "readonly",
         admin_token=admin_token(),
         cors_domains=tuple(server.get("corsDomains", ())),
         note=server.get("note", ""),
         hostname=server.get("host", ""),
         toml_path=str(toml.resolve()) if toml is not None else "",
         toml_text=text,
-        durability=store.get("durability", "full"),
         access_log=access_log,
     )
 

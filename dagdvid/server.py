@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dagdvid import service
 from dagdvid.config import Config
@@ -23,6 +23,7 @@ from dagdvid.registry import datatype, datatype_names
 from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.collect import collect
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
 from dagdvid.repo.schema import TABLES
@@ -108,6 +109,10 @@ class Server:
     def close(self) -> None:
         """Finish what waits and let the directory go."""
         self._stack.close()
+
+    def collect(self, *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
+        """Collect garbage. Only where this process is the only one and serves nobody: see `repo.collect`."""
+        return collect(self.catalog, dry_run=dry_run)
 
     def tables(self) -> Iterator[tuple[str, str, RouteTable]]:
         """All route tables: (scope, URL prefix, table); those of instances once for each datatype."""

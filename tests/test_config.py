@@ -31,37 +31,35 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         host = "images.example.org"
         note = "for testing"
         corsDomains = ["https://a.example", "https://b.example"]
-        rwmode = "fullwrite"
+        rwmode = "readonly"
         [store.main]
         engine = "dagdvid"
         path = "data/here"
-        durability = "relaxed"
+        durability = "full"
     """
     path = toml(tmp_path, text)
     assert load(path) == Config(
         data=tmp_path.resolve() / "data" / "here",
         host="0.0.0.0",
         port=8123,
-        fullwrite=True,
+        readonly=True,
         admin_token="secret",
         cors_domains=("https://a.example", "https://b.example"),
         note="for testing",
         hostname="images.example.org",
         toml_path=str(path.resolve()),
         toml_text=text,
-        durability="relaxed",
     )
     assert all(setting.key in text for setting in SETTINGS)
 
 
 def test_the_command_line_comes_first(tmp_path):
     path = toml(
-        tmp_path, '[server]\nhttpAddress = ":1"\nrwmode = "fullwrite"\n[store.x]\npath = "a"\ndurability = "full"'
+        tmp_path, '[server]\nhttpAddress = ":1"\n[store.x]\npath = "a"\ndurability = "full"'
     )
     config = load(path, data=Path("other"), http="[::1]:99", workers=3, readonly=True, access_log=False)
     assert (config.data, config.host, config.port, config.workers) == (Path("other"), "::1", 99, 3)
     assert config.readonly
-    assert not config.fullwrite
     assert not config.access_log
 
 
@@ -83,12 +81,12 @@ def test_an_absolute_path_stays(tmp_path):
         ("[server]\nhttpAddress = 'here:there'", "not an address: 'here:there'"),
         ("[server]\ncorsDomains = '*'", "must be a list of strings"),
         ("[server]\ncorsDomains = [1]", "must be a list of strings"),
-        ("[server]\nrwmode = 'rw'", "must be readonly or fullwrite, not 'rw'"),
+        ("[server]\nrwmode = 'rw'", "must be readonly, not 'rw'"),
         ("[store]\npath = 'x'", r"write \[store.main\] above 'path'"),
         ("[store.a]\npath = 'x'\n[store.b]\npath = 'y'", "name one store; there are 2: a, b"),
         ("[store.a]\nengine = 'badger'\npath = 'x'", "cannot open one of 'badger'"),
         ("[store.a]\npath = 1", r"path in \[store.a\] must be a string"),
-        ("[store.a]\ndurability = 'some'", "must be full or relaxed"),
+        ("[store.a]\ndurability = 'some'", "must be full, not"),
         *[(f"[{section}]\nx = 1", rf"remove the section \[{section}\]") for section in DVID_SECTIONS],
         *[(f"[server]\n{key} = 1", f"remove {key} from") for key in DVID_KEYS["server"]],
         *[(f"[store.a]\n{key} = 1", rf"remove {key} from \[store.a\]") for key in DVID_KEYS["store"]],

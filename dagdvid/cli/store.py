@@ -1,4 +1,4 @@
-"""The store itself: `fsck`, `stats`."""
+"""The store itself: `fsck`, `gc`, `stats`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from dagdvid.errors import BadRequest
+
 from .output import print_json, progress, size
 from .target import Target, as_json, show_progress, target_options
 
-__all__ = ["fsck", "stats"]
+__all__ = ["fsck", "gc", "stats"]
 
 
 @click.command
@@ -30,6 +32,31 @@ def fsck(target: Target, always: bool, as_json: bool) -> None:
         click.echo(f"{verdict}: checked {checked}")
     if not report["ok"]:
         raise click.exceptions.Exit(1)
+
+
+@click.command
+@click.option("--dry-run", is_flag=True, help="Say what would be given up, and change nothing.")
+@show_progress
+@target_options
+@as_json
+def gc(target: Target, always: bool, dry_run: bool, as_json: bool) -> None:
+    """Give back the room of objects that no version and no record needs. No server may have the directory."""
+    if target.server is not None:
+        raise BadRequest(
+            "gc needs the data directory for itself: stop the server, then run dagdvid gc --data DIR there"
+        )
+    with target.alone() as server, progress(always) as show:
+        told: dict[str, Any] = {}
+        for told in server.collect(dry_run=dry_run):
+            if "progress" in told:
+                show(told["progress"], told["done"], told["total"])
+    found = told["result"]
+    if as_json:
+        print_json(found)
+        return
+    done = "would give up" if dry_run else "gave up"
+    text = f"{done} {found['objects']:,} objects, {size(found['bytes'])}, in {found['packs']:,} packs"
+    click.echo(f"{text}; {found['live']:,} objects are in use")
 
 
 @click.command

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagdvid.config import DEFAULT_DATA
+from dagdvid.config import DEFAULT_DATA, Config
 from dagdvid.errors import BadRequest
 
 from .client import Api, HttpApi, LocalApi
 from .output import short
+
+if TYPE_CHECKING:
+    from dagdvid.server import Server
 
 __all__ = ["Target", "as_json", "repo_option", "show_progress", "target_options", "the_repo"]
 
@@ -60,6 +64,19 @@ class Target:
             with self.read():
                 pass
         return LocalApi(self.data or DEFAULT_DATA)
+
+    def alone(self) -> AbstractContextManager[Server]:
+        """The data directory opened by this process alone.
+
+        Raises:
+            InUse: a server has the directory.
+            DagdvidError: as in `read`.
+        """
+        with self.read():
+            pass
+        from dagdvid.server import Server
+
+        return closing(Server.open(Config(data=self.data or DEFAULT_DATA)))
 
 
 def target_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -219,11 +219,12 @@ def _merge(
     renames = _rename_twins(catalog, merged, mine, remote)
     if renames:
         notes["renamed_instances"] = {uuid: name for uuid, (_, name, _) in renames.items()}
+        catalog.put([blob for _, _, blobs in renames.values() for blob in blobs])
         merged = edit.apply(writer, merged, sorted((entry for entry, _, _ in renames.values()), key=lambda e: e[0]))
         writer.flush()
     record = Record("repo", merged, (ours, theirs), now())
     item = prepare(ObjectType.RECORD, record.encode())
-    return item.id, merged, [*(blob for _, _, blobs in renames.values() for blob in blobs), item]
+    return item.id, merged, [item]
 
 
 def _rename_twins(

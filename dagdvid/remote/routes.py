@@ -111,7 +111,7 @@ def negotiate(catalog: Catalog, request: Request) -> Reply:
     if repo is None:
         return json_reply({"exists": False, "repo": text, "have": [], "heads": [], "record": None, "data": {}})
     known = Known(catalog, repo)
-    asked = [name for name in body.get("have", []) if isinstance(name, str)]
+    asked = _have(body)
     offered = offer(catalog, repo)
     repo = catalog.repos()[repo.root]
     heads = [
@@ -123,11 +123,18 @@ def negotiate(catalog: Catalog, request: Request) -> Reply:
         {
             "exists": True,
             "repo": repo.root,
-            "have": [name for name in asked if known(from_hex(name))],
+            "have": [name.hex() for name in asked if known(name)],
             "heads": heads,
             **offered.json(),
         }
     )
+
+
+def _have(body: dict[str, Any]) -> list[bytes]:
+    names = body.get("have", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadRequest("'have' must be a list of hashes")
+    return [from_hex(name) for name in names]
 
 
 def _repo(catalog: Catalog, text: str) -> Repo | None:
@@ -192,7 +199,7 @@ def get_bundle(catalog: Catalog, request: Request) -> Reply:
     if repo is None:
         raise UnknownName(f"there is no repo {body.get('repo')} here")
     known = Known(catalog, repo)
-    common = [name for text in body.get("have", []) if known(name := from_hex(text))]
+    common = [name for name in _have(body) if known(name)]
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115  the stream closes it
     offered = offer(catalog, repo)
     write_bundle(catalog, offered, missing_owners(catalog, offered, common), file)

@@ -17,7 +17,11 @@ _KINDS = {1: "nodes", 2: "blobs"}
 def statistics(catalog: Catalog) -> dict[str, Any]:
     """What is stored, as JSON. Costs a few node reads for each version and instance."""
     utils = catalog.store.database.utils()
-    packs = list(utils.query("SELECT kind, state, count(*) AS packs, sum(length) AS bytes FROM packs GROUP BY 1, 2"))
+    packs = list(
+        utils.query(
+            "SELECT kind, state, count(*) AS packs, sum(length) AS bytes FROM packs WHERE state != 'dead' GROUP BY 1, 2"
+        )
+    )
     open_objects = next(utils.query("SELECT count(*) AS n FROM entries"))["n"]
     staged = next(utils.query("SELECT count(*) AS n, coalesce(sum(length(key) + size), 0) AS bytes FROM staging"))
     return {

@@ -17,14 +17,14 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, decode_content
 from dagdvid.repo.record import Record
 
-__all__ = ["verify"]
+__all__ = ["Walk", "verify", "walk_all"]
 
 _BATCH = 256
 _REPORT_EVERY = 0.5
 _MOST = 1000
 
 
-class _Walk:
+class Walk:
     """One run: what was seen, and what was wrong."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -32,6 +32,7 @@ class _Walk:
         self.seen: set[bytes] = set()
         self.shapes: dict[bytes, Shape] = {}
         """Of the tree nodes seen: another tree may hold them in another place."""
+        self.versions = 0
         self.bytes = 0
         self.problems: list[dict[str, Any]] = []
         self.place: dict[str, Any] = {}
@@ -121,18 +122,12 @@ class _Walk:
 
 def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
     """Check all. Yields {"progress", "done", "total"} now and then, at last {"result": report}; changes nothing."""
-    walk = _Walk(catalog)
-    reported = time.monotonic()
-    versions = 0
-    for _ in _steps(walk):
-        versions += walk.place.pop("_counted", 0)
-        if time.monotonic() - reported > _REPORT_EVERY:
-            reported = time.monotonic()
-            yield {"progress": "objects checked", "done": len(walk.seen), "total": None}
+    walk = Walk(catalog)
+    yield from walk_all(walk)
     yield {
         "result": {
             "ok": not walk.problems,
-            "versions": versions,
+            "versions": walk.versions,
             "objects": len(walk.seen),
             "bytes": walk.bytes,
             "problems": walk.problems,
@@ -140,7 +135,16 @@ def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
     }
 
 
-def _steps(walk: _Walk) -> Iterator[None]:
+def walk_all(walk: Walk) -> Iterator[dict[str, Any]]:
+    """Walk from all refs, telling of progress now and then; the outcome is in `walk`."""
+    reported = time.monotonic()
+    for _ in _steps(walk):
+        if time.monotonic() - reported > _REPORT_EVERY:
+            reported = time.monotonic()
+            yield {"progress": "objects checked", "done": len(walk.seen), "total": None}
+
+
+def _steps(walk: Walk) -> Iterator[None]:
     for repo in walk.catalog.repos().values():
         walk.place = {"repo": repo.root, "ref": "record"}
         yield from _records(walk, repo.record)
@@ -158,13 +162,13 @@ def _steps(walk: _Walk) -> Iterator[None]:
             elif version.base is not None:
                 yield from _contents(walk, version.base)
             yield from _staged(walk, version.id)
-            walk.place["_counted"] = 1
+            walk.versions += 1
             yield
     walk.place = {"ref": "unversioned"}
     yield from _staged(walk, 0)
 
 
-def _contents(walk: _Walk, root: bytes) -> Iterator[None]:
+def _contents(walk: Walk, root: bytes) -> Iterator[None]:
     for entries in walk.tree(root):
         for key, value in entries:
             walk.at(key.hex())
@@ -184,7 +188,7 @@ def _contents(walk: _Walk, root: bytes) -> Iterator[None]:
     walk.at()
 
 
-def _records(walk: _Walk, record: bytes | None) -> Iterator[None]:
+def _records(walk: Walk, record: bytes | None) -> Iterator[None]:
     while record is not None:
         parents: tuple[bytes, ...] = ()
         for name, item in walk.fetch([record]):
@@ -199,7 +203,7 @@ def _records(walk: _Walk, record: bytes | None) -> Iterator[None]:
             yield from _records(walk, other)
 
 
-def _staged(walk: _Walk, version: int) -> Iterator[None]:
+def _staged(walk: Walk, version: int) -> Iterator[None]:
     numbers = {n: uuid for repo in walk.catalog.repos().values() for uuid, n in repo.numbers.items()}
     sql = "SELECT data, space, kind, value, size FROM staging WHERE version = ? AND kind IN (1, 2)"
     for data, space, kind, value, size in walk.catalog.store.database.rows(sql, (version,)):

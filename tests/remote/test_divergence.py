@@ -114,7 +114,7 @@ def test_records_that_both_changed(a: Site, b: Site, root: str):
     info = a.info(root)
     assert (info["Alias"], info["Description"]) == ("alias of a", "of b alone")
     assert sorted(line.split("  ")[1] for line in info["Log"] if "line of" in line) == ["line of a", "line of b"]
-    assert a.push(root)["objects"] == 2  # what was changed on a, and the merge
+    assert a.push(root)["objects"] == 3  # two changes on a, and the merge
     assert b.info(root)["Alias"] == "alias of a"
     assert b.info(root)["Log"] == info["Log"]
     assert a.pull(root)["objects"] == b.pull(root)["objects"] == 0

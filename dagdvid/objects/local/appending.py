@@ -20,7 +20,7 @@ from dagdvid.objects.local.pack import (
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.store import Object
 
-__all__ = ["PACK_LIMIT", "PackWriter", "recover"]
+__all__ = ["PACK_LIMIT", "PackWriter", "recover", "remove_dead"]
 
 PACK_LIMIT = 256 * 2**20
 """Bytes at which a pack is sealed and the next begun."""
@@ -161,6 +161,7 @@ def recover(packs: Packs, conn: sqlite3.Connection) -> None:
     Raises:
         NoSpace: there is no room for an index.
     """
+    remove_dead(packs, conn)
     for no, name, length in conn.execute("SELECT no, name, length FROM packs WHERE state = 'open'").fetchall():
         rows = conn.execute("SELECT id, start, stored FROM entries WHERE pack = ?", (no,)).fetchall()
         log.info("sealing pack %s of an earlier run: %d objects, %d bytes", name, len(rows), length)
@@ -174,3 +175,12 @@ def recover(packs: Packs, conn: sqlite3.Connection) -> None:
             packs.note(name, f"pack {name} is shorter than the {length} bytes acknowledged")
             continue
         _seal(packs, conn, no, fd, length, [Entry(*row) for row in rows])
+
+
+def remove_dead(packs: Packs, conn: sqlite3.Connection) -> None:
+    """Remove the files of packs that a sweep has given up."""
+    dead = conn.execute("SELECT no, name FROM packs WHERE state = 'dead'").fetchall()
+    for no, name in dead:
+        packs.files.remove(packs.path(name))
+        packs.files.sync_folder(packs.folder)
+        conn.execute("DELETE FROM packs WHERE no = ?", (no,))

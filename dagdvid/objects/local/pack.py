@@ -161,8 +161,8 @@ class PackIndex:
         size = len(data)
         if size < HEADER_SIZE + FOOTER_SIZE:
             raise Corrupt(f"pack {name} is too short to be sealed")
-        magic, kind, identity = _HEADER.unpack_from(data)
-        if encode_header(kind, identity) != data[:HEADER_SIZE] or magic != _MAGIC or identity.hex() != name:
+        _, kind, _ = _HEADER.unpack_from(data)
+        if kind not in (NODES, BLOBS) or encode_header(kind, bytes.fromhex(name)) != data[:HEADER_SIZE]:
             raise Corrupt(f"pack {name} has a damaged header")
         magic, n, start = _FOOTER.unpack_from(data, size - FOOTER_SIZE)
         end = start + (ID_SIZE + 8 + 4) * n

@@ -97,6 +97,15 @@ class Packs:
         except (Corrupt, OSError) as error:
             raise Corrupt(f"pack {self._name(no)} is damaged at byte {offset}: {error}") from None
 
+    def indexes(self) -> dict[int, PackIndex]:
+        """The indexes of the sealed packs, by number."""
+        return dict(self._indexes)
+
+    def forget(self, no: int) -> None:
+        """A sealed pack is no more."""
+        with self._lock:
+            self._indexes = {number: index for number, index in self._indexes.items() if number != no}
+
     def sealed_objects(self) -> int:
         """How many objects the sealed packs hold."""
         return sum(index.n for index in self._indexes.values())

@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS packs (
     no      INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: other processes keep packs open by it
     name    TEXT NOT NULL UNIQUE,       -- hex of the pack id; the file is packs/<name>.pack
     kind    INTEGER NOT NULL,           -- 1 nodes, 2 blobs
-    state   TEXT NOT NULL,              -- open: one process appends to it; sealed: final, with an index
+    state   TEXT NOT NULL,              -- open: one process appends; sealed: final, with an index; dead: to be removed
     length  INTEGER NOT NULL            -- bytes that count; what lies beyond was never acknowledged
 );
 CREATE TABLE IF NOT EXISTS entries (    -- objects in open packs; sealed packs have their own index

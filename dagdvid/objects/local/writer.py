@@ -41,6 +41,8 @@ class Put:
     """Store objects, nothing else."""
 
     objects: Sequence[Object]
+    again: bool = False
+    """Store also what is there already: the pack that it lies in is about to go."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Nothing to do."""
@@ -117,7 +119,9 @@ class Writer:
     def _commit(self, group: list[tuple[Operation, Future[Any]]]) -> None:
         wanted = {item.id: item for operation, _ in group for item in operation.objects}
         known = self._packs.locate(list(wanted)) if wanted else {}
-        fresh = [item for name, item in wanted.items() if name not in known]
+        moved = [operation for operation, _ in group if isinstance(operation, Put) and operation.again]
+        again = {item.id for operation in moved for item in operation.objects}
+        fresh = [item for name, item in wanted.items() if name not in known or name in again]
         if fresh:
             self._writer.append(fresh)
         results: list[tuple[Future[Any], Any, Exception | None]] = []
