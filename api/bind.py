@@ -8,41 +8,30 @@ handlers run in a pool of threads.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
 import quart
 from quart import Quart, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from dagdvid.errors import DagdvidError, RequestError
-from dagdvid.routes import Cache, Reply, Request, Route
+from dagdvid.routes import Cache, Route
 
 from . import help as help_pages
-from .cors import cors_headers
-from .incoming import decoded_path, decoded_request, read_body
-from .outgoing import abandon, primed, response
-from .pool import Pool
-from .problems import crash, not_found, problem
+from .dispatch import METHODS, Dispatch
+from .incoming import decoded_path
+from .outgoing import cross_origin, response
+from .problems import not_found
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
 
 __all__ = ["create_app"]
 
-log = logging.getLogger("dagdvid.api")
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
-
-
-def create_app(server: Server) -> Quart:
+def create_app(server: Server, dispatch: Dispatch | None = None) -> Quart:
     """The HTTP service of an open server. It owns its threads, and leaves closing the server to the caller."""
-    return _Binding(server).app
+    return _Binding(server, dispatch or Dispatch(server)).app
 
 
 class _Anything(BaseConverter):
@@ -52,23 +41,16 @@ class _Anything(BaseConverter):
     regex = r"(?s:.+)"
 
 
-class _Target(NamedTuple):
-    route: Route
-    args: dict[str, str]
-    run: Callable[[Request], Reply]
-
-
 class _Binding:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, dispatch: Dispatch) -> None:
         self.server = server
-        self.pool = Pool()
-        self.help = help_pages.table(server)
+        self.dispatch = dispatch
         self.app = Quart("dagdvid.api", static_folder=None)
         self.app.config.update(MAX_CONTENT_LENGTH=None, RESPONSE_TIMEOUT=None)
         self.app.url_map.strict_slashes = True
         self.app.url_map.merge_slashes = False
         self.app.url_map.converters["anything"] = _Anything
-        for scope, prefix, table in (*server.tables(), ("server", help_pages.PREFIX, self.help)):
+        for scope, prefix, table in (*server.tables(), ("server", help_pages.PREFIX, dispatch.help)):
             if scope != "data":
                 for route in table:
                     self._add_route(prefix, route)
@@ -97,63 +79,21 @@ class _Binding:
 
     async def view(self, **_: str) -> Response:
         """Answer the current request."""
-        method, path, cache = quart.request.method, decoded_path(quart.request), Cache.LIVE
-        try:
-            if method == "OPTIONS":
-                reply = self.options(path)
-            elif target := self.find(method, path):
-                cache = target.route.cache
-                reply = await self.handle(target, path)
-            else:
-                reply = not_found()
-        except DagdvidError as error:
-            reply = problem(error, path)
-        except Exception:
-            request_id = uuid4().hex[:12]
-            log.exception("request %s failed: %s %r", request_id, method, path)
-            reply = crash(request_id)
-        return await response(reply, cache, head=method == "HEAD", path=path, pool=self.pool)
-
-    def find(self, method: str, path: str) -> _Target | None:
-        """What answers a method on a decoded path. As in DVID, a route that takes GET takes HEAD."""
-        methods = ("HEAD", "GET") if method == "HEAD" else (method,)
-        for name in methods:
-            own = self.help.match(name, help_pages.segments(path))
-            if own is not None:
-                return _Target(own[0], own[1], own[0].handler)
-            found = self.server.find(name, path)
-            if found is not None:
-                return _Target(found.route, found.args, partial(self.server.handle, found))
-        return None
-
-    def options(self, path: str) -> Reply:
-        """Which methods a path takes."""
-        allowed = []
-        for method in METHODS:
-            with suppress(RequestError):
-                if self.find(method, path):
-                    allowed.append(method)
-        return Reply(headers={"Allow": ", ".join([*allowed, "OPTIONS"])}) if allowed else not_found()
-
-    async def handle(self, target: _Target, path: str) -> Reply:
-        """The reply of a route's handler, run in a thread."""
-        body = await read_body(quart.request, target.route.max_body)
-        request = decoded_request(quart.request, path, target.args, body, self.server.config)
-        return await self.pool.run(lambda: primed(target.run(request)), abandon)
+        request = quart.request
+        path = decoded_path(request.scope)
+        reply, cache = await self.dispatch.answer(request.scope, path, request.body)
+        return await response(reply, cache, head=request.method == "HEAD", path=path, pool=self.dispatch.pool)
 
     async def unrouted(self, _: HTTPException) -> Response:
         """The answer where no rule fits the path, or none of those that fit takes the method."""
         head = quart.request.method == "HEAD"
-        return await response(not_found(), Cache.LIVE, head=head, path=quart.request.path, pool=self.pool)
+        return await response(not_found(), Cache.LIVE, head=head, path=quart.request.path, pool=self.dispatch.pool)
 
     async def add_cors(self, answer: Response) -> Response:
         """Cross-origin headers for every answer, refusals too."""
-        asked = quart.request.headers
-        preflight = quart.request.method == "OPTIONS" and "Access-Control-Request-Method" in asked
-        requested = asked.get("Access-Control-Request-Headers", "") if preflight else None
-        answer.headers.update(cors_headers(self.server.config.cors_domains, asked.get("Origin", ""), requested))
+        answer.headers.update(cross_origin(quart.request.scope, self.server.config.cors_domains))
         return answer
 
     async def close(self) -> None:
         """Let running handlers finish."""
-        await asyncio.to_thread(self.pool.close)
+        await asyncio.to_thread(self.dispatch.pool.close)

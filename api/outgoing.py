@@ -1,4 +1,4 @@
-"""From a `dagdvid.routes.Reply` to a Quart response: headers, HEAD, and bodies in pieces."""
+"""From a `dagdvid.routes.Reply` to what is sent: headers, HEAD, and bodies in pieces."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from quart import Response
 from dagdvid.errors import DagdvidError
 from dagdvid.routes import Cache, Reply
 
+from .cors import cors_headers
+from .incoming import Scope
 from .pool import Pool
 
-__all__ = ["abandon", "primed", "response"]
+__all__ = ["abandon", "cross_origin", "primed", "reply_headers", "response"]
 
 log = logging.getLogger("dagdvid.api")
 
@@ -62,10 +64,31 @@ def abandon(reply: Reply) -> None:
         _close(reply.body)
 
 
+def reply_headers(reply: Reply, cache: Cache) -> dict[str, str]:
+    """The headers of a reply; those for other origins are not its business."""
+    headers = dict(reply.headers)
+    if reply.content_type:
+        text = reply.content_type == "text/plain"
+        headers["Content-Type"] = "text/plain; charset=utf-8" if text else reply.content_type
+    if isinstance(reply.body, bytes):
+        headers["Content-Length"] = str(len(reply.body))
+    headers.setdefault("Cache-Control", CACHE_CONTROL[cache] if reply.status < 400 else "no-store")
+    return headers
+
+
+def cross_origin(scope: Scope, domains: tuple[str, ...]) -> dict[str, str]:
+    """The headers that say who else's pages may read the answer to a request."""
+    if not domains:
+        return {}
+    asked = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in asked
+    requested = asked.get(b"access-control-request-headers", "") if preflight else None
+    return cors_headers(domains, asked.get(b"origin", ""), requested)
+
+
 async def response(reply: Reply, cache: Cache, *, head: bool, path: str, pool: Pool) -> Response:
     """The Quart response; for HEAD with the headers of a GET and no body."""
     body: bytes | AsyncIterator[bytes]
-    length = len(reply.body) if isinstance(reply.body, bytes) else None
     if head:
         body = b""
         if not isinstance(reply.body, bytes):
@@ -74,16 +97,10 @@ async def response(reply: Reply, cache: Cache, *, head: bool, path: str, pool: P
         body = _streamed(reply.body, path, pool)
     else:
         body = reply.body if len(reply.body) <= PIECE else _pieces(reply.body)
-    result = Response(body, reply.status, dict(reply.headers))
+    result = Response(body, reply.status)
     result.timeout = None
-    del result.headers["Content-Type"]
-    if reply.content_type:
-        text = reply.content_type == "text/plain"
-        result.headers["Content-Type"] = "text/plain; charset=utf-8" if text else reply.content_type
-    del result.headers["Content-Length"]
-    if length is not None:
-        result.headers["Content-Length"] = str(length)
-    result.headers.setdefault("Cache-Control", CACHE_CONTROL[cache] if reply.status < 400 else "no-store")
+    result.headers.clear()
+    result.headers.update(reply_headers(reply, cache))
     return result
 
 

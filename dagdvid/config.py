@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +92,7 @@ class Config:
     member: bool = False
     """It is one of several processes of a server, whose supervisor holds the data directory."""
 
-    @property
+    @cached_property
     def loopback_only(self) -> bool:
         """Whether only this machine can reach the server, so that whoever reaches it may manage it."""
         if self.host.lower() == "localhost":

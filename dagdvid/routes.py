@@ -145,13 +145,18 @@ class RouteTable:
         self.routes = tuple(routes)
         self.surplus = surplus
         self._compiled = [(route, route.segments) for route in self.routes]
+        firsts = {segments[0] for _, segments in self._compiled}
+        self._by_word = {
+            word: [(r, s) for r, s in self._compiled if s[0] == word or s[0].startswith("{")] for word in firsts
+        }
+        self._others = [(route, segments) for route, segments in self._compiled if segments[0].startswith("{")]
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)
 
     def match(self, method: str, path: list[str]) -> tuple[Route, dict[str, str]] | None:
         """The route for a method and the decoded segments of a path, with its arguments."""
-        for route, segments in self._compiled:
+        for route, segments in self._by_word.get(path[0] if path else "", self._others):
             if method in route.methods:
                 args = _match(segments, path, self.surplus)
                 if args is not None:

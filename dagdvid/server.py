@@ -27,6 +27,7 @@ from dagdvid.repo.collect import collect
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
 from dagdvid.repo.schema import TABLES
+from dagdvid.repo.snapshot import AboveLimit
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
 
 __all__ = ["Found", "Server", "hold"]
@@ -44,6 +45,8 @@ class Found(NamedTuple):
     """"server", "repo", "node" or "data"."""
     owner: str = ""
     """Who handles a "data" route: "any" for those that all instances have, else a datatype's name."""
+    target: Target | None = None
+    """Of a "data" route: the version that was meant, as it was then."""
 
 
 def hold(config: Config) -> ExitStack:
@@ -175,6 +178,27 @@ class Server:
             return self._transact(route, target, instance, request)
         return route.handler(instance, self.catalog.snapshot(*target, instance), request)
 
+    def read_at_once(self, found: Found, request: Request, most: int) -> Reply | None:
+        """As `handle`, for a route that was found this moment, if it reads an instance and can do so quickly.
+
+        It may ask the database and read tree nodes; None where values of more than `most` bytes would be loaded.
+
+        Raises:
+            DagdvidError: whatever is wrong; the caller maps it to a status.
+        """
+        route, target = found.route, found.target
+        if route.mutates or target is None or found.owner == "any":
+            return None
+        self._check_right(route, request)
+        instance = target.repo.instance(found.args["data"])
+        self._check_lock(route, target, instance, request)
+        view = self.catalog.snapshot(*target, instance)
+        view.most = most
+        try:
+            return route.handler(instance, view, _with_args(request, found.args))
+        except AboveLimit:
+            return None
+
     def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
         target = Target(*self.catalog.find(parts[1]))
         instance = target.repo.instance(parts[2])
@@ -184,7 +208,7 @@ class Server:
         for owner, table in (("any", ANY_DATA), ("any", service.ANY_HELP), (kind.name, kind.routes)):
             matched = table.match(method, rest)
             if matched:
-                return Found(matched[0], args | matched[1], "data", owner)
+                return Found(matched[0], args | matched[1], "data", owner, target)
         raise UnknownName(
             f"Bad API call ({path}) for data {instance.name!r}: {method} is no endpoint of its datatype; "
             f"see /api/help/{instance.typename}"
@@ -223,4 +247,4 @@ class Server:
 
 
 def _with_args(request: Request, args: dict[str, str]) -> Request:
-    return replace(request, args=args)
+    return request if request.args is args else replace(request, args=args)

@@ -18,10 +18,14 @@ from dagdvid.objects.tree.node import BLOB, Ref, Value
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo.staging import Layer, rows_in, rows_of
 
-__all__ = ["Base", "VersionSnapshot", "check_key", "merged_keys", "overlay"]
+__all__ = ["AboveLimit", "Base", "VersionSnapshot", "check_key", "merged_keys", "overlay"]
 
 _LOAD = 256
 """Values that a scan loads together."""
+
+
+class AboveLimit(Exception):
+    """Values of more bytes than `VersionSnapshot.most` would have to be loaded."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class VersionSnapshot:
         self._database = database
         self._refresh = refresh
         self.base = refresh()
+        self.most: int | None = None
+        """Bytes that one call may load from the store; no limit unless set."""
 
     def get(self, space: str, key: bytes) -> bytes | None:
         """The value of a key, or None."""
@@ -76,7 +82,13 @@ class VersionSnapshot:
         return self._resolve(space, keys, base, staged)
 
     def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
-        """The bytes of located values."""
+        """The bytes of located values.
+
+        Raises:
+            AboveLimit: they are more than `most`.
+        """
+        if self.most is not None and sum(v.size for v in located if isinstance(v, Ref)) > self.most:
+            raise AboveLimit
         values = iter(read_values(self.store, [v for v in located if v is not None]))
         return [None if v is None else next(values) for v in located]
 

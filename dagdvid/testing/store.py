@@ -1,11 +1,11 @@
 """The conformance suite of object stores (SPEC 3). A backend subclasses it, with a fixture `store` that is empty:
 
-    class TestMyStore(ObjectStoreTests):
-        @pytest.fixture
-        def store(self, tmp_path):
-            return MyStore(tmp_path)
+class TestMyStore(ObjectStoreTests):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return MyStore(tmp_path)
 
-        def damage(self, store, name): ...   # flip a stored bit of that object; left out, that test is skipped
+    def damage(self, store, name): ...   # flip a stored bit of that object; left out, that test is skipped
 """
 
 from __future__ import annotations

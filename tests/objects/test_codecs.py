@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from dagdvid.errors import Corrupt
 from dagdvid.objects.codecs import MAX_OBJECT, Codec, decode, encode
 
-DATA = st.one_of(st.binary(max_size=300), st.builds(lambda part, n: part * n, st.binary(max_size=20), st.integers(0, 500)))
+DATA = st.one_of(
+    st.binary(max_size=300), st.builds(lambda part, n: part * n, st.binary(max_size=20), st.integers(0, 500))
+)
 
 
 @given(DATA, st.sampled_from([None, *Codec]))

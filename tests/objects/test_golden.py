@@ -44,7 +44,14 @@ FORMATS, PACK, STORE = GOLDEN / "objects-1.json", GOLDEN / "pack-1.pack", GOLDEN
 JSON_VALUES = [
     None,
     [True, False, 0, -1, 2**63 - 1],
-    {"b": [], "a": {}, "é": "\u2028", "A": 'quote " backslash \\ slash / tab \t nul \0 del \x7f', "😀": "😀", "\uffff": 1},
+    {
+        "b": [],
+        "a": {},
+        "é": "\u2028",
+        "A": 'quote " backslash \\ slash / tab \t nul \0 del \x7f',
+        "😀": "😀",
+        "\uffff": 1,
+    },
 ]
 LEAF = [
     (b"label/0001", b""),
@@ -53,7 +60,11 @@ LEAF = [
     (b"label/01", b"more"),
     (b"label/0", Ref(BLOB_LIST, b"\x22" * 32, 5_000_000)),
 ]
-INNER = [(b"a", Child(b"\x33" * 32, 200, 4000)), (b"abc", Child(b"\x44" * 32, 300, 6000)), (b"b", Child(b"\x55" * 32, 1, 2))]
+INNER = [
+    (b"a", Child(b"\x33" * 32, 200, 4000)),
+    (b"abc", Child(b"\x44" * 32, 300, 6000)),
+    (b"b", Child(b"\x55" * 32, 1, 2)),
+]
 LIST = [(b"\x66" * 32, 4 * 2**20), (b"\x77" * 32, 2**20), (b"\x88" * 32, 3)]
 STORED = [(ObjectType.BLOB, b"raw"), (ObjectType.LEAF, encode_leaf([b"k"], [b"v"])), (ObjectType.BLOB, b"voxels" * 40)]
 

@@ -21,7 +21,9 @@ def test_cuts_follow_the_rule(start, n, level):
     assert found == (ends if ends and is_cut(keys[-1], n - ([0, *ends])[-2], level) else ends[:-1])
     begin = 0
     for end in found:
-        assert [is_cut(keys[i], i - begin + 1, level) for i in range(begin, end)] == [False] * (end - begin - 1) + [True]
+        assert [is_cut(keys[i], i - begin + 1, level) for i in range(begin, end)] == [False] * (end - begin - 1) + [
+            True
+        ]
         begin = end
 
 

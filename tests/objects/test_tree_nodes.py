@@ -128,7 +128,11 @@ HEAD = struct.Struct("<BBHIII")
         HEAD.pack(1, 0, 0, 2, 2, 0) + struct.pack("<II", 2**31, 2) + b"kl\0\0" + bytes(16),
         # sizes of inline values that add up only modulo 2^64
         HEAD.pack(1, 0, 0, 2, 2, 0) + struct.pack("<II", 1, 2) + b"kl\0\0" + struct.pack("<qq", 2**62, -(2**62)),
-        HEAD.pack(1, 1, 0, 2, 2, 0) + struct.pack("<II", 1, 2) + b"kl" + bytes(64) + struct.pack("<QQ", 2**63, 2**63) * 2,
+        HEAD.pack(1, 1, 0, 2, 2, 0)
+        + struct.pack("<II", 1, 2)
+        + b"kl"
+        + bytes(64)
+        + struct.pack("<QQ", 2**63, 2**63) * 2,
     ],
     ids=range(14),
 )

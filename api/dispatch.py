@@ -1,0 +1,116 @@
+"""From a request to a reply: finds the route, reads the body, runs the handler, and turns errors into replies.
+
+Both doors of the service come through here, Quart (`bind`) and the short way in front of it (`hot`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from dagdvid.errors import DagdvidError, RequestError
+from dagdvid.routes import Cache, Reply, Request, Route
+
+from . import help as help_pages
+from .incoming import Scope, content_length, decoded_request, read_body
+from .outgoing import abandon, primed
+from .pool import Pool
+from .problems import crash, not_found, problem
+
+if TYPE_CHECKING:
+    from dagdvid.server import Found, Server
+
+__all__ = ["AT_ONCE", "METHODS", "Dispatch", "Target"]
+
+log = logging.getLogger("dagdvid.api")
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
+AT_ONCE = 64 << 10
+"""Bytes that a hot route may load on the event loop. To load and unpack so much takes about as long as the way to a
+thread and back, 0.1 ms; above it, others would wait for nothing."""
+
+
+class Target(NamedTuple):
+    """What answers a request."""
+
+    route: Route
+    args: dict[str, str]
+    run: Callable[[Request], Reply]
+    found: Found | None
+    """None for routes of the HTTP service itself."""
+
+
+class Dispatch:
+    """Answers requests of an open server, with a pool of threads of its own."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.pool = Pool()
+        self.help = help_pages.table(server)
+
+    def find(self, method: str, path: str) -> Target | None:
+        """What answers a method on a decoded path. As in DVID, a route that takes GET takes HEAD.
+
+        Raises:
+            RequestError: the path names what is not there.
+        """
+        methods = ("HEAD", "GET") if method == "HEAD" else (method,)
+        for name in methods:
+            own = self.help.match(name, help_pages.segments(path))
+            if own is not None:
+                return Target(own[0], own[1], own[0].handler, None)
+            found = self.server.find(name, path)
+            if found is not None:
+                return Target(found.route, found.args, partial(self.server.handle, found), found)
+        return None
+
+    def at_once(self, target: Target, scope: Scope, path: str) -> Reply | None:
+        """The reply of a hot route that only reads, without leaving the event loop; None where it would take long."""
+        found = target.found
+        if found is None or target.route.mutates or found.scope != "data":
+            return None
+        try:
+            request = decoded_request(scope, path, target.args, b"", self.server.config)
+            return self.server.read_at_once(found, request, AT_ONCE)
+        except Exception as error:  # noqa: BLE001 - sorted out below
+            return self.refusal(error, scope["method"], path)
+
+    async def answer(
+        self, scope: Scope, path: str, pieces: AsyncIterator[bytes], target: Target | None = None
+    ) -> tuple[Reply, Cache]:
+        """The reply to a request, and how long it may be kept. The handler runs in a thread."""
+        method, cache = scope["method"], Cache.LIVE
+        try:
+            if method == "OPTIONS":
+                return self.options(path), cache
+            target = target or self.find(method, path)
+            if target is None:
+                return not_found(), cache
+            run, cache = target.run, target.route.cache
+            body = await read_body(pieces, content_length(scope), target.route.max_body)
+            request = decoded_request(scope, path, target.args, body, self.server.config)
+            return await self.pool.run(lambda: primed(run(request)), abandon), cache
+        except Exception as error:  # noqa: BLE001 - sorted out below
+            return self.refusal(error, method, path), cache
+
+    def refusal(self, error: Exception, method: str, path: str) -> Reply:
+        """The reply for an error; what nobody raised on purpose is logged."""
+        if isinstance(error, DagdvidError):
+            return problem(error, path)
+        request_id = uuid4().hex[:12]
+        log.error("request %s failed: %s %r", request_id, method, path, exc_info=error)
+        return crash(request_id)
+
+    def options(self, path: str) -> Reply:
+        """Which methods a path takes."""
+        allowed = []
+        for method in METHODS:
+            with suppress(RequestError):
+                if self.find(method, path):
+                    allowed.append(method)
+        return Reply(headers={"Allow": ", ".join([*allowed, "OPTIONS"])}) if allowed else not_found()
