@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import Any
 
-from hypercorn.logging import Logger
+from .incoming import Scope
 
-if TYPE_CHECKING:
-    from hypercorn.typing import ResponseSummary, WWWScope
-
-__all__ = ["AccessLogger"]
+__all__ = ["Logged"]
 
 log = logging.getLogger("dagdvid.access")
 
 
-class AccessLogger(Logger):
-    """Hypercorn's logger with our line: client, method, path, who and what program, status, milliseconds.
+class Logged:
+    """An ASGI application that logs the requests of another: client, method, path, who, status, milliseconds.
 
     Paths stand as they were sent, percent-encoded. Of the query only `u` and `app` are shown: the admin token
-    may stand in it.
+    may stand in it. Where the client left before its answer was whole, a dash stands behind the status.
     """
 
-    async def access(self, request: WWWScope, response: ResponseSummary | None, request_time: float) -> None:
-        """Log one request; without a response where the client left before it."""
-        if request["type"] != "http" or not log.isEnabledFor(logging.INFO):
-            return
-        client = (request["client"] or ("-",))[0]
-        words = request["query_string"].decode("latin-1").split("&")
-        who = "&".join(word for word in words if word.startswith(("u=", "app=")))
-        path = request["raw_path"].decode("latin-1") + (f"?{who}" if who else "")
-        status = response["status"] if response is not None else "-"
-        log.info("%s %s %s %s %.1f ms", client, request["method"], path, status, request_time * 1000)
+    def __init__(self, app: Any) -> None:
+        self.app = app
 
-    async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
-        """Hypercorn's own remarks on its start are not news to anybody."""
-        log.debug(message, *args, **kwargs)
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """One request, or the application's whole life."""
+        if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
+            await self.app(scope, receive, send)
+            return
+        started = perf_counter()
+        status, whole = "", False
+
+        async def noting(message: Any) -> None:
+            nonlocal status, whole
+            status = str(message.get("status", status))
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                whole = True
+                _write(scope, status, started)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            if not whole:
+                _write(scope, f"{status}-", started)
+
+
+def _write(scope: Scope, status: str, started: float) -> None:
+    client = (scope["client"] or ("-",))[0]
+    words = scope["query_string"].decode("latin-1").split("&")
+    who = "&".join(word for word in words if word.startswith(("u=", "app=")))
+    path = scope["raw_path"].decode("latin-1") + (f"?{who}" if who else "")
+    log.info("%s %s %s %s %.1f ms", client, scope["method"], path, status, (perf_counter() - started) * 1000)

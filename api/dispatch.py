@@ -16,7 +16,7 @@ from dagdvid.errors import DagdvidError, RequestError
 from dagdvid.routes import Cache, Reply, Request, Route
 
 from . import help as help_pages
-from .incoming import Scope, content_length, decoded_request, read_body
+from .incoming import ClientGone, Scope, content_length, decoded_request, read_body
 from .outgoing import abandon, primed
 from .pool import Pool
 from .problems import crash, not_found, problem
@@ -76,14 +76,19 @@ class Dispatch:
             return None
         try:
             request = decoded_request(scope, path, target.args, b"", self.server.config)
-            return self.server.read_at_once(found, request, AT_ONCE)
+            reply = self.server.read_at_once(found, request, AT_ONCE)
+            return reply and primed(reply)
         except Exception as error:  # noqa: BLE001 - sorted out below
             return self.refusal(error, scope["method"], path)
 
     async def answer(
         self, scope: Scope, path: str, pieces: AsyncIterator[bytes], target: Target | None = None
     ) -> tuple[Reply, Cache]:
-        """The reply to a request, and how long it may be kept. The handler runs in a thread."""
+        """The reply to a request, and how long it may be kept. The handler runs in a thread.
+
+        Raises:
+            ClientGone: as `pieces` does.
+        """
         method, cache = scope["method"], Cache.LIVE
         try:
             if method == "OPTIONS":
@@ -95,6 +100,8 @@ class Dispatch:
             body = await read_body(pieces, content_length(scope), target.route.max_body)
             request = decoded_request(scope, path, target.args, body, self.server.config)
             return await self.pool.run(lambda: primed(run(request)), abandon), cache
+        except ClientGone:
+            raise
         except Exception as error:  # noqa: BLE001 - sorted out below
             return self.refusal(error, method, path), cache
 

@@ -1,7 +1,7 @@
-"""The short way in front of Quart, for routes marked `hot`: their own answers, in a tenth of the time.
+"""The short way in front of Quart, for routes marked `hot`: the same answers, in a tenth of the time.
 
-It takes a request only when it has found its route and nothing about it is odd, and leaves all others to Quart, untouched.
-What it answers comes from the same `Dispatch`, the same route tables and the same headers, so both ways agree.
+It takes a request only when it has found a hot route for it, and leaves all others to Quart, untouched. What it answers
+comes from the same `Dispatch`, and so from the same tables, checks and handlers. Nothing is kept between requests.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from dagdvid.errors import DagdvidError
-from dagdvid.routes import Reply
+from dagdvid.routes import Cache, Reply
 
 from .access import Logged
 from .bind import create_app
 from .dispatch import Dispatch, Target
-from .incoming import Scope, decoded_path
-from .outgoing import abandon, cross_origin, reply_headers
+from .incoming import ClientGone, Scope, decoded_path
+from .outgoing import PIECE, abandon, cross_origin, reply_headers
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
@@ -30,10 +29,6 @@ def create_service(server: Server) -> Logged:
     return Logged(Hot(dispatch, create_app(server, dispatch)))
 
 
-class _ClientGone(Exception):
-    """The client left before its request was whole."""
-
-
 class Hot:
     """An ASGI application that answers hot routes, and passes all else on to another."""
 
@@ -44,26 +39,59 @@ class Hot:
         self._methods = {method for table in tables for route in table if route.hot for method in route.methods}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """One request, or the lifespan."""
-        target = self._find(scope) if scope["type"] == "http" else None
-        if target is None:
+        """One request, or the application's whole life."""
+        if scope["type"] != "http" or scope["method"] not in self._methods:
             await self.app(scope, receive, send)
             return
         path = decoded_path(scope)
+        target = self._find(scope["method"], path)
+        if target is None:
+            await self.app(scope, receive, send)
+            return
+        cache = target.route.cache
         reply = None if _has_body(scope) else self.dispatch.at_once(target, scope, path)
         if reply is None:
             try:
-                reply, _ = await self.dispatch.answer(scope, path, _pieces(receive), target)
-            except _ClientGone:
+                reply, cache = await self.dispatch.answer(scope, path, _body(receive), target)
+            except ClientGone:
                 return
-        await self._send(scope, target, reply, send)
+        await self._send(scope, reply, cache, send)
 
-    def _find(self, scope: Scope) -> Target | None:
-        """The hot route of a request. Errors are left to Quart: it will find them again."""
-        if scope["method"] not in self._methods:
-            return None
+    def _find(self, method: str, path: str) -> Target | None:
         try:
-            target = self.dispatch.find(scope["method"], decoded_path(scope))
-        except DagdvidError:
+            target = self.dispatch.find(method, path)
+        except Exception:  # noqa: BLE001 - Quart will meet it again, and answer it
             return None
         return target if target is not None and target.route.hot else None
+
+    async def _send(self, scope: Scope, reply: Reply, cache: Cache, send: Any) -> None:
+        headers = reply_headers(reply, cache) | cross_origin(scope, self.dispatch.server.config.cors_domains)
+        body = reply.body
+        if scope["method"] == "HEAD":
+            abandon(reply)
+            body = b""
+        elif not isinstance(body, bytes):
+            raise TypeError("a hot route must answer bytes, not a stream")
+        start = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": start})
+        last = max(0, len(body) - 1) // PIECE * PIECE
+        for at in range(0, last, PIECE):
+            await send({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
+        await send({"type": "http.response.body", "body": body[last:] if last else body})
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+async def _body(receive: Any) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        yield event.get("body", b"")
+        more = event.get("more_body", False)

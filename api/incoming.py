@@ -13,10 +13,15 @@ from dagdvid.config import Config
 from dagdvid.errors import BadRequest, TooLarge
 from dagdvid.routes import Request
 
-__all__ = ["Scope", "content_length", "decoded_path", "decoded_request", "read_body"]
+__all__ = ["ClientGone", "Scope", "content_length", "decoded_path", "decoded_request", "read_body"]
 
 Scope = Any
 """An ASGI scope: a dictionary whose keys the servers' own libraries each type in their way."""
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
 
 BODY_TIMEOUT = 600.0
 """Seconds that the next piece of a body may take (DVID's read timeout, server/web.go)."""

@@ -17,7 +17,7 @@ from .cors import cors_headers
 from .incoming import Scope
 from .pool import Pool
 
-__all__ = ["abandon", "cross_origin", "primed", "reply_headers", "response"]
+__all__ = ["PIECE", "abandon", "cross_origin", "primed", "reply_headers", "response"]
 
 log = logging.getLogger("dagdvid.api")
 

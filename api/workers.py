@@ -22,7 +22,8 @@ from multiprocessing.context import SpawnProcess
 from dagdvid.config import Config
 from dagdvid.errors import DagdvidError, UnavailableError
 
-from .serve import GRACE, announce, run, set_up_logging
+from .serve import announce, run, set_up_logging
+from .servers import GRACE
 
 __all__ = ["supervise"]
 

@@ -18,9 +18,21 @@ from typing import Any, NamedTuple
 
 from dagdvid.errors import BadRequest
 
-__all__ = ["DEFAULT_DATA", "DEFAULT_HTTP", "SETTINGS", "Config", "Setting", "admin_token", "load", "parse_address"]
+__all__ = [
+    "DEFAULT_DATA",
+    "DEFAULT_HTTP",
+    "HTTP_SERVERS",
+    "SETTINGS",
+    "Config",
+    "Setting",
+    "admin_token",
+    "load",
+    "parse_address",
+]
 
 DEFAULT_HTTP = "127.0.0.1:8000"
+HTTP_SERVERS = ("uvicorn", "hypercorn")
+"""What can carry HTTP; the first, which measured best, is the default."""
 DEFAULT_DATA = Path("dagdvid-data")
 """The data directory, in the working directory, where none is named."""
 
@@ -89,6 +101,8 @@ class Config:
     toml_path: str = ""
     toml_text: str = ""
     access_log: bool = True
+    http_server: str = "uvicorn"
+    """What carries HTTP: one of HTTP_SERVERS."""
     member: bool = False
     """It is one of several processes of a server, whose supervisor holds the data directory."""
 
@@ -120,6 +134,7 @@ def load(
     workers: int = 1,
     readonly: bool = False,
     access_log: bool = True,
+    http_server: str = HTTP_SERVERS[0],
 ) -> Config:
     """The configuration: the command line's words (the arguments) before those of the TOML file, before defaults.
 
@@ -150,6 +165,7 @@ def load(
         toml_path=str(toml.resolve()) if toml is not None else "",
         toml_text=text,
         access_log=access_log,
+        http_server=http_server,
     )
 
 

@@ -110,6 +110,12 @@ class Txn(Snapshot, Protocol):
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key; no error if it is absent."""
 
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Add a record (JSON without floats) to the instance's mutation log, under the repo's next mutation id.
+
+        The time is added; who asked is the handler's to say.
+        """
+
 
 class Differ(Protocol):
     """Turns changed keys of one instance into what its users know: keys, blocks, boxes."""
@@ -134,6 +140,8 @@ class Datatype(ABC):
     routes: RouteTable
     summary: str
     """One line for the help."""
+    logs: bool = False
+    """It keeps a mutation log (`Txn.log`), so that its instances answer mutations and mutations-range."""
     mergeable: frozenset[str] = frozenset()
     """Key spaces whose entries it can merge (`merge_value`); elsewhere, an entry changed on both sides conflicts."""
     settings_help: Mapping[str, str] = {}
@@ -166,6 +174,10 @@ class Datatype(ABC):
     ) -> bytes | None:
         """What an entry of a mergeable space shall be that both sides changed differently; None for absent."""
         raise LookupError(f"{self.name} merges no entries of {space} in {instance.name}: {key!r}")
+
+    def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time."""
+        return [dict(record)]
 
     @abstractmethod
     def differ(self, instance: Instance) -> Differ:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dagdvid.config import DEFAULT_DATA, DEFAULT_HTTP, load
+from dagdvid.config import DEFAULT_DATA, DEFAULT_HTTP, HTTP_SERVERS, load
 
 __all__ = ["serve"]
 
@@ -22,16 +22,38 @@ __all__ = ["serve"]
 @click.option("--http", metavar="HOST:PORT", help=f"Where to listen; else the file's, else {DEFAULT_HTTP}.")
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--readonly", is_flag=True, help="Take no writes.")
+@click.option(
+    "--http-server",
+    type=click.Choice(HTTP_SERVERS),
+    default=HTTP_SERVERS[0],
+    show_default=True,
+    help="What carries HTTP.",
+)
 @click.option("--quiet", is_flag=True, help="Log only what is wrong.")
 def serve(
-    config: Path | None, data: Path | None, http: str | None, *, workers: int, readonly: bool, quiet: bool
+    config: Path | None,
+    data: Path | None,
+    http: str | None,
+    *,
+    workers: int,
+    readonly: bool,
+    http_server: str,
+    quiet: bool,
 ) -> None:
     """Serve a data directory until interrupted.
 
     CONFIG.toml is DVID's configuration file, as far as it is served yet. The environment variable DVID_ADMIN_TOKEN
     is the admin token.
     """
-    settings = load(config, data=data, http=http, workers=workers, readonly=readonly, access_log=not quiet)
+    settings = load(
+        config,
+        data=data,
+        http=http,
+        workers=workers,
+        readonly=readonly,
+        access_log=not quiet,
+        http_server=http_server,
+    )
     from dagdvid.api import serve as service  # noqa: PLC0415 - heavy
 
     service.serve(settings)

@@ -74,7 +74,7 @@ class Target:
         """
         with self.read():
             pass
-        from dagdvid.server import Server
+        from dagdvid.server import Server  # noqa: PLC0415  it loads all that a server needs
 
         return closing(Server.open(Config(data=self.data or DEFAULT_DATA)))
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dagdvid.errors import Diverged, RefMoved
+from dagdvid.objects.local.store import raise_counter
 from dagdvid.objects.store import Object
 from dagdvid.repo.operations import touch
 from dagdvid.repo.record import now
+from dagdvid.repo.staging import mutation_counter
 
 __all__ = ["Accept", "NewVersion"]
 
@@ -46,6 +48,8 @@ class Accept:
     data: Mapping[str, tuple[bytes | None, bytes]]
     """Refs of unversioned instances, before and after."""
     objects: Sequence[Object] = field(default_factory=tuple)
+    mutation: int = 0
+    """The greatest mutation id that came: those given out here from now on are above it."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises RefMoved: the repo is not as it was, or a version is bound; Diverged: both sides changed something."""
@@ -75,6 +79,8 @@ class Accept:
             ).fetchone()
             if moved.rowcount != 1 or staged:
                 raise Diverged(f"unversioned instance {uuid} changed on both sides")
+        if self.mutation:
+            raise_counter(conn, mutation_counter(repo), self.mutation + 1)
         touch(conn, repo)
 
 

@@ -63,7 +63,7 @@ def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str) 
     data = _data(catalog, repo, received, instances, remote, notes)
     before = (repo.record, repo.generation) if repo else None
     objects = [*received.objects, *objects]
-    catalog.store.run(Accept(received.repo, versions, before, record, instances, data, objects))
+    catalog.store.run(Accept(received.repo, versions, before, record, instances, data, objects, received.mutation))
     return Taken(len(versions), notes)
 
 

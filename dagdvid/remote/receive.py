@@ -22,6 +22,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, content_of, decode_content, read_commit
 from dagdvid.repo.model import is_version_name
 from dagdvid.repo.record import Record, read_record
+from dagdvid.repo.staging import LOG, LOG_KEY
 
 __all__ = ["Received", "Refs", "blobs_named", "rebuild"]
 
@@ -51,6 +52,8 @@ class Received:
     refs: Refs = field(default_factory=Refs)
     objects: list[Object] = field(default_factory=list)
     """Commits and records, to be stored with the refs."""
+    mutation: int = 0
+    """The greatest mutation id that came."""
 
 
 def blobs_named(file: IO[bytes]) -> Iterator[Ref]:
@@ -173,6 +176,9 @@ class _Owner:
         self._expect(root, claimed, f"key space {space} of instance {data}")
         self.writer.flush()
         self.built[data, space] = root
+        if space == LOG and root != EMPTY:
+            last = self.writer.read(root).keys[-1]
+            self.received.mutation = max(self.received.mutation, int.from_bytes(last[: LOG_KEY // 2], "big"))
         return edits.following
 
     def _check_content(self, key: bytes, value: Any) -> None:

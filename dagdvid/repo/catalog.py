@@ -31,13 +31,10 @@ from dagdvid.repo.record import (
     record_stamp,
 )
 from dagdvid.repo.snapshot import Base, VersionSnapshot
-from dagdvid.repo.staging import Layer
+from dagdvid.repo.staging import MUTATION_START, Layer, mutation_counter
 from dagdvid.repo.txn import VersionTxn
 
-__all__ = ["MUTATION_START", "Catalog"]
-
-MUTATION_START = 1_000_000_000
-"""The first mutation id of a repo (datastore/repo_local.go InitialMutationID)."""
+__all__ = ["Catalog"]
 
 _ROOTS_KEPT = 100_000
 _TRIES = 20
@@ -80,7 +77,7 @@ class Catalog:
 
     def mutation_id(self, repo: Repo) -> int:
         """The next mutation id of a repo."""
-        rows = self.store.database.rows("SELECT value FROM counters WHERE name = ?", (f"mutation/{repo.id}",))
+        rows = self.store.database.rows("SELECT value FROM counters WHERE name = ?", (mutation_counter(repo.id),))
         return int(rows[0][0]) if rows else MUTATION_START
 
     def remotes(self, repo: Repo) -> dict[str, str]:
@@ -102,6 +99,7 @@ class Catalog:
         """An instance at a version, for writing; `commit_txn` makes the changes."""
         txn = VersionTxn(*self._view(repo, version, instance))
         txn.pool = self.pool
+        txn.repo = repo.id
         return txn
 
     def commit_txn(self, txn: VersionTxn, version: Version) -> None:

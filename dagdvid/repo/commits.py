@@ -72,7 +72,7 @@ class Commit:
             )
             names = (commit.repo, commit.uuid, commit.branch, commit.user, commit.created, commit.time)
             proper = all(isinstance(t, str) for t in (*names, commit.note, *commit.log)) and commit.encode() == data
-        except (KeyError, TypeError, DagdvidError):
+        except (KeyError, TypeError, ValueError, DagdvidError):
             proper = False
         if not proper:
             raise Corrupt("not a commit object in canonical form")
@@ -105,8 +105,8 @@ def decode_content(data: bytes) -> Content:
         content = Content(
             value["type"], value["settings"], {space: from_hex(root) for space, root in value["roots"].items()}
         )
-        proper = content.encode() == data
-    except (KeyError, TypeError, AttributeError, DagdvidError):
+        proper = isinstance(content.typename, str) and content.encode() == data
+    except (KeyError, TypeError, ValueError, AttributeError, DagdvidError):
         proper = False
     if not proper:
         raise Corrupt("not the content of an instance in canonical form")

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest
+from dagdvid.errors import BadRequest, UnknownName
 from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import describe_instance
 from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
 from dagdvid.repo.model import Version
+from dagdvid.repo.mutations import along, mutations
 from dagdvid.repo.routes import Target
 from dagdvid.repo.snapshot import VersionSnapshot
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
@@ -45,6 +46,40 @@ def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Requ
 
     catalog.change_record(target.repo.root, facts, request.user)
     return Reply()
+
+
+def get_mutations(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
+    """GET mutations."""
+    _check_logs(instance, request)
+    return _told(mutations(catalog, target.repo, target.version, instance))
+
+
+def get_mutations_range(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
+    """GET mutations-range/{beg}/{end}."""
+    _check_logs(instance, request)
+    first, last = (_other(catalog, target, request.args[name]) for name in ("beg", "end"))
+    versions = along(target.repo, first, last)
+    return _told(shown for v in versions for shown in mutations(catalog, target.repo, v, instance))
+
+
+def _check_logs(instance: Instance, request: Request) -> None:
+    if not datatype(instance.typename).logs:
+        raise UnknownName(
+            f"Bad API call ({request.path}) for data {instance.name!r}: its datatype keeps no mutation log"
+        )
+
+
+def _told(records: Iterator[dict[str, Any]]) -> Reply:
+    """A JSON list, in DVID's content type."""
+
+    def parts() -> Iterator[str]:
+        lead = "["
+        for record in records:
+            yield lead + _json(record)
+            lead = ","
+        yield "[]" if lead == "[" else "]"
+
+    return Reply(_chunked(parts()), "text/plain")
 
 
 def diff_versions(catalog: Catalog, target: Target, request: Request) -> Reply:
@@ -128,6 +163,13 @@ def _chunked(parts: Iterator[str]) -> Iterator[bytes]:
 ANY_DATA = RouteTable(
     (
         Route(("GET", "POST"), "info", info, "The instance's settings and properties at this version.", on_locked=True),
+        Route(("GET", "HEAD"), "mutations", get_mutations, "What was done to the instance in this version, as JSON."),
+        Route(
+            ("GET", "HEAD"),
+            "mutations-range/{beg}/{end}",
+            get_mutations_range,
+            "What was done in the versions from `end` back to `beg`, newest version first, as JSON.",
+        ),
         Route(("GET", "HEAD"), "tags", tags, "The tags of the instance."),
         Route(
             ("POST",),

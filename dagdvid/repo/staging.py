@@ -12,9 +12,27 @@ from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.node import INLINE, Ref, Value
 
-__all__ = ["REMOVED", "Layer", "Row", "Stage", "rows_in", "rows_of", "value_of"]
+__all__ = [
+    "LOG",
+    "LOG_KEY",
+    "MUTATION_START",
+    "REMOVED",
+    "Layer",
+    "Row",
+    "Stage",
+    "mutation_counter",
+    "rows_in",
+    "rows_of",
+    "value_of",
+]
 
 REMOVED = 3
+MUTATION_START = 1_000_000_000
+"""The first mutation id of a repo (datastore/repo_local.go InitialMutationID)."""
+LOG = "log"
+"""The key space of the mutation log, beside those of the datatype (SPEC 6.6)."""
+LOG_KEY = 16
+"""Bytes of its keys: the mutation id, and the beginning of the record's hash."""
 _PART = 400
 
 Row = tuple[str, bytes, int, bytes, int]
@@ -27,6 +45,11 @@ class Layer:
 
     version: int
     epoch: int
+
+
+def mutation_counter(repo: int) -> str:
+    """The name of the counter of a repo's mutation ids."""
+    return f"mutation/{repo}"
 
 
 def value_of(kind: int, value: bytes, size: int) -> Value | None:
@@ -127,6 +150,9 @@ class Stage:
     objects: Sequence[Object]
     epoch: int = 0
     """Of the unversioned instance when it was read: what lies below its rows changes with it."""
+    repo: int = 0
+    logged: Sequence[tuple[bytes, Value]] = ()
+    """Records for the mutation log: the last half of the key, and the value."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises Locked: committed meanwhile; StaleRead: a key read has changed."""
@@ -143,12 +169,21 @@ class Stage:
             ).fetchone()
             if (row[0] if row else 0) != seq:
                 raise StaleRead("what the request read has changed meanwhile")
-        first = next_value(conn, "seq", len(self.rows), start=1)
+        rows = [*self.rows, *self._log_rows(conn)]
+        first = next_value(conn, "seq", len(rows), start=1)
         conn.executemany(
             "INSERT INTO staging VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " kind = excluded.kind, value = excluded.value, size = excluded.size, seq = excluded.seq",
-            _numbered(self.version, self.data, self.rows, first),
+            _numbered(self.version, self.data, rows, first),
         )
+
+    def _log_rows(self, conn: sqlite3.Connection) -> list[Row]:
+        """The records, each under the next mutation id of the repo."""
+        if not self.logged:
+            return []
+        first = next_value(conn, mutation_counter(self.repo), len(self.logged), start=MUTATION_START)
+        keys = ((first + i).to_bytes(LOG_KEY // 2, "big") + tail for i, (tail, _) in enumerate(self.logged))
+        return [row_of(LOG, key, value) for key, (_, value) in zip(keys, self.logged, strict=True)]
 
 
 def _numbered(version: int, data: int, rows: Iterable[Row], first: int) -> Iterator[tuple[object, ...]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from typing import Any
 
+from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value
+from dagdvid.objects.ids import ObjectType, object_id
 from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import Value
+from dagdvid.repo.record import now
 from dagdvid.repo.snapshot import VersionSnapshot, check_key, overlay
-from dagdvid.repo.staging import Row, Stage, row_of
+from dagdvid.repo.staging import LOG_KEY, Row, Stage, row_of
 
 __all__ = ["VersionTxn"]
 
@@ -22,6 +26,8 @@ class VersionTxn(VersionSnapshot):
 
     pool: Executor | None = None
     """Threads for encoding, if the owner has some."""
+    repo: int = 0
+    """Local number of the repo, whose mutation ids the log takes."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
@@ -29,6 +35,7 @@ class VersionTxn(VersionSnapshot):
         self._objects: dict[bytes, Object] = {}
         self.store = _Overlay(self._objects, self.nodes.store)
         self._reads: dict[tuple[str, bytes], int] = {}
+        self._logged: list[tuple[bytes, Value]] = []
         self._epoch: int | None = None
 
     def put(self, space: str, key: bytes, value: bytes, codec: int | None = None) -> None:
@@ -57,6 +64,14 @@ class VersionTxn(VersionSnapshot):
         shares = [entries[i : i + step] for i in range(0, len(entries), step)]
         made = self.pool.map(lambda share: [make_value(key, value, codec) for key, value in share], shares)
         return (each for share in made for each in share)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Add a record to the mutation log."""
+        data = canonical.encode({**record, "time": now()})
+        value, objects = make_value(bytes(LOG_KEY), data)
+        self._logged.append((object_id(ObjectType.BLOB, data)[: LOG_KEY // 2], value))
+        for item in objects:
+            self._objects[item.id] = item
 
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key."""
@@ -99,10 +114,11 @@ class VersionTxn(VersionSnapshot):
             for space, changed in sorted(self._changed.items())
             for key, value in sorted(changed.items(), key=lambda item: item[0])
         ]
-        if not rows:
+        if not rows and not self._logged:
             return None
         epoch = 0 if self._epoch is None else self._epoch
-        return Stage(version, self.number, rows, self._reads, list(self._objects.values()), epoch)
+        objects = list(self._objects.values())
+        return Stage(version, self.number, rows, self._reads, objects, epoch, self.repo, self._logged)
 
 
 class _Overlay:

@@ -10,6 +10,7 @@ class TestMyStore(ObjectStoreTests):
 
 from __future__ import annotations
 
+# ruff: noqa: S101  tests assert
 import random
 import threading
 
@@ -35,7 +36,7 @@ def blobs(n: int, seed: int = 0, size: int = 100) -> list[Object]:
 class ObjectStoreTests:
     """What every store must do."""
 
-    def damage(self, store: ObjectStore, name: bytes) -> None:
+    def damage(self, store: ObjectStore, name: bytes) -> None:  # noqa: ARG002  for those that override it
         """Damage the stored bytes of an object, past the store. A store that lies in memory need not."""
         pytest.skip("this store has no bytes that could be damaged behind its back")
 

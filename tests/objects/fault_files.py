@@ -1,4 +1,4 @@
-"""File access that fails as disks do: power cuts, torn writes, a full disk, failing calls. No mock: the files are real."""
+"""File access that fails as disks do: power cuts, torn writes, a full disk, failing calls. The files are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPEC 5, read literally and written independently of `dagdvid.objects.tree`: slow, obvious, the judge of the fast one."""
+"""SPEC 5, read literally and written independently of `dagdvid.objects.tree`: slow, obvious, its judge."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -36,10 +37,8 @@ def test_one_value_has_one_encoding(value, at, extra):
     """Whatever else decodes to the same value is refused."""
     data = encode(value)
     other = data[:at] + extra + data[at:]
-    try:
+    with suppress(Corrupt):
         assert decode(other) != value or other == data
-    except Corrupt:
-        pass
 
 
 @pytest.mark.parametrize(

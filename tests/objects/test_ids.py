@@ -21,7 +21,9 @@ def test_hex(name):
     assert from_hex(name.hex()) == from_hex(name.hex().upper()) == name
 
 
-@pytest.mark.parametrize("text", ["", "00", "0" * 63, "0" * 65, "g" * 64, " " + "0" * 63, "00 " * 31 + "00", "٠" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "00", "0" * 63, "0" * 65, "g" * 64, " " + "0" * 63, "00 " * 31 + "00", "\u0660" * 64]
+)
 def test_no_hash(text):
     with pytest.raises(BadRequest):
         from_hex(text)

@@ -102,7 +102,7 @@ def test_a_second_power_cut_during_recovery(tmp_path, calls):
 
 
 def test_a_full_disk(tmp_path, calls):
-    """The batch is refused, its space given back; all before it is there, and the next one is taken once there is room."""
+    """The batch is refused and its space given back; what was there stays, and once there is room it is taken."""
     for at in range(2, calls.writes + 1):
         folder = tmp_path / str(at)
         files = FaultFiles(full_at=at)
@@ -148,8 +148,16 @@ def sealed(folder) -> list[Object]:
     return items
 
 
+def get(store: LocalStore, name: bytes) -> Object | str | None:
+    """An object, or what the store says of its damage."""
+    try:
+        return store.get_many([name])[0]
+    except Corrupt as error:
+        return str(error)
+
+
 def test_flipped_bits(tmp_path):
-    """In the header, any entry, the index, the footer: the pack is named, what is intact is served, no wrong byte is."""
+    """In the header, any entry, the index, the footer: the pack is named, and what is intact is served."""
     folder = tmp_path / "data"
     items = {item.id: item for item in sealed(folder)}
     rng = random.Random(8)
@@ -164,11 +172,11 @@ def test_flipped_bits(tmp_path):
                 store = LocalStore(folder, readonly=True)
                 lost = []
                 for name, item in items.items():
-                    try:
-                        assert store.get_many([name]) == [item]
-                    except Corrupt as error:
-                        assert path.stem in str(error)
-                        assert name.hex() in str(error)
+                    found = get(store, name)
+                    if found != item:
+                        assert isinstance(found, str)
+                        assert path.stem in found
+                        assert name.hex() in found
                         lost.append(name)
                 named = path.stem in store.packs.damaged
                 store.close()
@@ -208,12 +216,9 @@ def test_a_pack_that_is_gone(tmp_path, caplog, state, how):
     assert path.stem in caplog.text
     served = 0
     for item in items:
-        try:
-            found = store.get_many([item.id])[0]
-            assert found in (None, item)
-            served += found is not None
-        except Corrupt as error:
-            assert path.stem in str(error)
+        found = get(store, item.id)
+        assert found in (None, item) or path.stem in found
+        served += found == item
     assert 0 < served < len(items)
     fresh = prepare(ObjectType.BLOB, b"something new")
     store.put_many([fresh])

@@ -120,6 +120,20 @@ def test_reading_alone(tmp_path, limit):
     assert {path: path.read_bytes() for path in files} == files
 
 
+def test_reading_from_a_medium_that_takes_no_writes(tmp_path, monkeypatch):
+    """SQLite would make its side files even to read."""
+    folder = tmp_path / "data"
+    store = LocalStore(folder)
+    store.put_many([blob("one")])
+    store.close()
+    before = sorted(path.name for path in folder.iterdir())
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    reader = LocalStore(folder, readonly=True)
+    assert reader.get_many([blob("one").id]) == [blob("one")]
+    assert sorted(path.name for path in folder.iterdir()) == before
+    reader.close()
+
+
 def test_two_processes(tmp_path):
     """A process reads whatever was acknowledged, while another seals pack after pack."""
     folder = tmp_path / "data"
@@ -139,7 +153,8 @@ def test_two_processes(tmp_path):
     assert child.stdin is not None
     assert child.stdout is not None
     rng = random.Random(3)
-    stored = []
+    stored: list[bytes] = []
+    before: list[bytes] = []
     for i in range(150):
         batch = [prepare(ObjectType.BLOB, b"item" + rng.randbytes(300)) for _ in range(3)]
         store.put_many(batch)

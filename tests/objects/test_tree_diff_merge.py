@@ -45,7 +45,7 @@ def model_merge(base: dict, ours: dict, theirs: dict, resolve) -> dict:
     merged = {}
     for key in sorted(base.keys() | ours.keys() | theirs.keys()):
         x, p, q = base.get(key), ours.get(key), theirs.get(key)
-        merged[key] = p if p == q or q == x else q if p == x else resolve(key, x, p, q)
+        merged[key] = p if q in (p, x) else q if p == x else resolve(key, x, p, q)
     return {key: value for key, value in merged.items() if value is not None}
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tree_tools import Tree, edited, keys_by_hash, random_edits, sample
 
 from dagdvid.objects.tree import edit
+from dagdvid.objects.tree.check import Place, check_node, check_place, places, shape
 from dagdvid.objects.tree.node import BLOB, Ref
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.objects.tree.read import Stats, stats
@@ -35,6 +36,17 @@ def test_bulk_build_equals_the_naive_tree(tree, base):
     assert naive_tree.build(BASE, nodes) == base
     assert stats(tree.nodes, base).levels == 3
     assert {name: tree.nodes.read(name).data for name in nodes} == nodes
+
+
+def test_every_node_is_canonical_and_what_its_parent_says(tree, base):
+    front = [(base, Place())]
+    for name, place in front:
+        node = tree.nodes.read(name)
+        check_node(node, last=place.last)
+        check_place(shape(node), place)
+        if node.level:
+            front += zip(node.ids, places(node, place), strict=True)
+    assert len(front) > 1000
 
 
 def test_counts_and_sizes(tree, base):
@@ -213,7 +225,7 @@ def test_a_stream_of_edits(tree, base):
 )
 def test_edits_against_the_rules(edits):
     tree = Tree()
-    with pytest.raises(ValueError, match="key|order"):
+    with pytest.raises(ValueError, match=r"key|order"):
         edit.apply(tree.writer, EMPTY, edits)
-    with pytest.raises(ValueError, match="key|order"):
+    with pytest.raises(ValueError, match=r"key|order"):
         edit.apply(tree.writer, tree.build({b"A": b""}), edits)

@@ -6,8 +6,8 @@ import random
 from typing import Any
 
 import pytest
+from calling import Caller
 from click.testing import CliRunner
-from conftest import Caller
 
 from dagdvid.cli import main
 from dagdvid.config import Config

@@ -348,7 +348,7 @@ def test_large_values_and_keys_at_the_limits(line: Line):
     line.commit(line.root)
     agrees(line.view(line.root), model)
     at = line.child(line.root)
-    line.write(at, {key: None for key in model})
+    line.write(at, dict.fromkeys(model))
     agrees(line.view(at), {})
     line.commit(at)
     agrees(line.view(at), {})
@@ -377,7 +377,7 @@ def test_many_rows_of_one_request(line: Line):
     first = line.commit(line.root)
     assert dict(line.view(line.root).items("keys")) == model
     at = line.child(line.root)
-    line.write(at, {key: None for key in sorted(model)[::2]})
+    line.write(at, dict.fromkeys(sorted(model)[::2]))
     assert line.view(at).count("keys") == 10_000
     assert line.commit(at) != first
     assert list(line.view(at).keys("keys")) == sorted(model)[1::2]

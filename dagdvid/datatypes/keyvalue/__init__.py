@@ -7,6 +7,7 @@ from typing import Any
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
 from dagdvid.datatypes.keyvalue.diff import KeyDiffer
+from dagdvid.datatypes.keyvalue.log import shown_mutations
 from dagdvid.datatypes.keyvalue.routes import ROUTES
 from dagdvid.datatypes.settings import BASE_HELP, base_settings
 
@@ -20,6 +21,7 @@ class KeyValue(Datatype):
     url = "github.com/janelia-flyem/dvid/datatype/keyvalue"
     version = "0.2"
     spaces = ("keys",)
+    logs = True
     routes = ROUTES
     summary = "Values of any kind under keys that you choose: meshes, skeletons, JSON records."
     settings_help = BASE_HELP
@@ -32,6 +34,10 @@ class KeyValue(Datatype):
     def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:  # noqa: ARG002
         """Nothing beside Base."""
         return {"Extended": {}}
+
+    def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One object for each key that a request set or removed."""
+        return shown_mutations(record)
 
     def differ(self, instance: Instance) -> Differ:  # noqa: ARG002
         """Changed keys, by name."""

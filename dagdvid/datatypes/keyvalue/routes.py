@@ -8,6 +8,7 @@ from enum import Enum
 from dagdvid.datatype import Instance, Snapshot, Txn
 from dagdvid.datatypes.keyvalue import ops
 from dagdvid.datatypes.keyvalue.keys import checked_key, key_of_path, parts_of_json, shown, span_of_text
+from dagdvid.datatypes.keyvalue.log import log_keys
 from dagdvid.datatypes.keyvalue.ranges import requested_range, satisfiable
 from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest, KeyAbsent
@@ -53,13 +54,17 @@ def head_key(instance: Instance, view: Snapshot, request: Request) -> Reply:  # 
 
 def post_key(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
     """Set a key to the body."""
-    txn.put(ops.SPACE, checked_key(key_of_path(request.args["key"])), request.body)
+    key = checked_key(key_of_path(request.args["key"]))
+    txn.put(ops.SPACE, key, request.body)
+    log_keys(txn, request, [(key, len(request.body))])
     return Reply()
 
 
 def delete_key(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
     """Remove a key, if it is there."""
-    txn.delete(ops.SPACE, checked_key(key_of_path(request.args["key"])))
+    key = checked_key(key_of_path(request.args["key"]))
+    txn.delete(ops.SPACE, key)
+    log_keys(txn, request, [(key, None)])
     return Reply()
 
 
@@ -94,7 +99,9 @@ def post_keyvalues(instance: Instance, txn: Txn, request: Request) -> Reply:  # 
     pairs = dict(read_keyvalues(request.body))  # of a key that comes twice, the last value
     for key in pairs:
         checked_key(key)
-    txn.put_many(ops.SPACE, pairs.items())
+    if pairs:
+        txn.put_many(ops.SPACE, pairs.items())
+        log_keys(txn, request, [(key, len(value)) for key, value in pairs.items()])
     return Reply()
 
 

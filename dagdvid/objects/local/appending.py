@@ -178,9 +178,10 @@ def recover(packs: Packs, conn: sqlite3.Connection) -> None:
 
 
 def remove_dead(packs: Packs, conn: sqlite3.Connection) -> None:
-    """Remove the files of packs that a sweep has given up."""
+    """Remove the files of packs that a sweep has given up, those that are still there (SPEC 4.7)."""
     dead = conn.execute("SELECT no, name FROM packs WHERE state = 'dead'").fetchall()
     for no, name in dead:
-        packs.files.remove(packs.path(name))
+        with contextlib.suppress(FileNotFoundError):  # an earlier run came this far
+            packs.files.remove(packs.path(name))
         packs.files.sync_folder(packs.folder)
         conn.execute("DELETE FROM packs WHERE no = ?", (no,))

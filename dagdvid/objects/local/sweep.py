@@ -1,4 +1,4 @@
-"""Gives back the room of objects that nothing refers to: packs without live objects go, others are copied and then go.
+"""Gives back the room of objects that nothing refers to: packs without live ones go, others once copied (SPEC 4.7).
 
 Only for a store that nobody else has open for writing: an object that is stored but not yet referred to would go, too.
 What was copied is durable before its old pack is given up, so that a crash leaves at most some objects stored twice.

@@ -1,0 +1,98 @@
+"""The ASGI servers that can carry the service. Each serves a listening socket until an event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+__all__ = ["SERVERS", "Serve"]
+
+BACKLOG = 1024
+GRACE = 30.0
+"""Seconds that running requests have to finish once the server is told to stop."""
+
+IDLE = 75.0
+"""Seconds for which a connection is kept without a request."""
+
+MAX_HEAD = 1 << 20
+"""Bytes of a request's first line and headers; clients put long lists of blocks into the query."""
+
+Serve = Callable[[Any, socket.socket, asyncio.Event], Awaitable[None]]
+"""(ASGI application, socket, stop): serve until the event, then finish what runs, for GRACE seconds at most."""
+
+
+async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
+    """Serve with Uvicorn on httptools."""
+    import uvicorn  # noqa: PLC0415 - only the chosen server is loaded
+
+    from .connection import Connection  # noqa: PLC0415 - as above
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # signals are the caller's
+
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the service has logged whatever is wrong
+    server = Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=int(IDLE),
+            timeout_graceful_shutdown=int(GRACE),
+        )
+    )
+
+    async def stopping() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    waiter = asyncio.ensure_future(stopping())
+    try:
+        await server.serve([sock])
+    finally:
+        waiter.cancel()
+
+
+async def hypercorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
+    """Serve with Hypercorn."""
+    import hypercorn.asyncio  # noqa: PLC0415 - as above
+    from hypercorn.config import Config  # noqa: PLC0415 - as above
+
+    settings = Config()
+    settings.bind = [f"fd://{sock.detach()}"]
+    settings.backlog = BACKLOG
+    settings.errorlog = logging.getLogger("dagdvid.hypercorn")
+    settings.loglevel = "WARNING"
+    settings.graceful_timeout = GRACE
+    settings.h11_max_incomplete_size = MAX_HEAD
+    settings.include_server_header = False
+    settings.keep_alive_max_requests = sys.maxsize
+    settings.keep_alive_timeout = IDLE
+    service = asyncio.ensure_future(hypercorn.asyncio.serve(app, settings, shutdown_trigger=stop.wait, mode="asgi"))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([service, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    # From Python 3.12 on, Hypercorn waits without end for clients that do not read.
+    done, _ = await asyncio.wait([service], timeout=GRACE + 5)
+    if done:
+        await service
+    else:
+        service.cancel()
+        await asyncio.wait([service])
+
+
+SERVERS: dict[str, Serve] = {"uvicorn": uvicorn, "hypercorn": hypercorn}
+"""By name; the first is the default."""

@@ -1,0 +1,68 @@
+"""The mutation log (SPEC 6.6): what was done to an instance in one version, or along a line of versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from dagdvid.datatype import Instance
+from dagdvid.objects import canonical
+from dagdvid.objects.blobs import read_values
+from dagdvid.objects.tree.diff import diff
+from dagdvid.objects.tree.node import Value
+from dagdvid.objects.tree.nodes import EMPTY
+from dagdvid.registry import datatype
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.commits import read_commit
+from dagdvid.repo.model import Repo, Version
+from dagdvid.repo.staging import LOG, Layer, rows_in
+
+__all__ = ["along", "mutations"]
+
+_LOAD = 256
+
+
+def mutations(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> Iterator[dict[str, Any]]:
+    """What was done in one version, in order, as DVID's JSON has it; all that was ever done if it is unversioned."""
+    kind = datatype(instance.typename)
+    values = _values(catalog, repo, version, instance)
+    while batch := list(islice(values, _LOAD)):
+        for data in read_values(catalog.store, batch):
+            record = canonical.decode(data)
+            for shown in kind.mutations(record):
+                yield shown | {"Timestamp": _go_time(record["time"]), "UUID": version.uuid}
+
+
+def along(repo: Repo, first: Version, last: Version) -> list[Version]:
+    """The versions from `last` back to `first` by first parents; to the root if `first` is not among them."""
+    found = [last]
+    while found[-1].uuid != first.uuid and found[-1].parents:
+        found.append(repo.versions[found[-1].parents[0]])
+    return found
+
+
+def _values(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> Iterator[Value]:
+    if not instance.versioned:
+        for _, values in catalog.snapshot(repo, version, instance).scan(LOG):
+            yield from values
+        return
+    current = version
+    while current.commit is None:
+        layers = [Layer(current.id, current.epoch)]
+        rows = rows_in(catalog.store.database, repo.numbers[instance.uuid], layers, LOG)
+        if rows is not None:
+            yield from (value for _, value in rows if value is not None)
+            return
+        current = catalog.repos()[repo.root].versions[version.uuid]  # it was folded in between
+    own = read_commit(catalog.nodes, current.commit)
+    before = read_commit(catalog.nodes, own.parents[0]).root if own.parents else EMPTY
+    old, new = (catalog.roots(root, instance.uuid).get(LOG, EMPTY) for root in (before, own.root))
+    for _, _, value in diff(catalog.nodes, old, new):
+        if value is not None:
+            yield value
+
+
+def _go_time(stamp: str) -> str:
+    """RFC 3339 as Go prints a time."""
+    return stamp.replace("T", " ").removesuffix("Z") + " +0000 UTC"

@@ -1,0 +1,99 @@
+"""Giving up objects that nothing refers to (SPEC 4.7)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fault_files import FaultFiles
+
+from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.local.store import LocalStore
+from dagdvid.objects.local.sweep import sweep
+from dagdvid.objects.store import prepare
+
+ITEMS = [prepare(ObjectType.LEAF if i % 3 else ObjectType.BLOB, random.Random(i).randbytes(400)) for i in range(60)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sealed packs of a few objects each."""
+    return fill(tmp_path / "data")
+
+
+def fill(folder):
+    store = LocalStore(folder, pack_limit=2000)
+    for i in range(0, 60, 3):
+        store.put_many(ITEMS[i : i + 3])
+    store.close()
+    LocalStore(folder).close()
+    return folder
+
+
+def files(folder) -> int:
+    return sum(path.stat().st_size for path in (folder / "packs").iterdir())
+
+
+LIVE = {
+    "all": {item.id for item in ITEMS},
+    "none": set(),
+    "half": {item.id for item in ITEMS[::2]},
+    "the first": {item.id for item in ITEMS[:30]},
+}
+
+
+@pytest.mark.parametrize("live", LIVE.values(), ids=LIVE)
+def test_what_is_live_stays_and_the_rest_goes(folder, live):
+    before = files(folder)
+    store = LocalStore(folder)
+    *_, planned = [None, *sweep(store, live, dry_run=True)]
+    assert files(folder) == before
+    assert all(store.has_many([item.id for item in ITEMS]))
+    *_, done = [None, *sweep(store, live)]
+    assert done == planned
+    store.close()
+    store = LocalStore(folder)
+    assert not store.packs.damaged
+    there = {item.id for item in ITEMS if store.has_many([item.id])[0]}
+    assert live <= there
+    assert [item for item in ITEMS if item.id in there] == [
+        found for found in store.get_many([item.id for item in ITEMS]) if found
+    ]
+    if done:
+        assert len(there) == 60 - done.objects
+        assert files(folder) < before - done.bytes / 2
+    else:
+        assert len(there) == 60
+    rows = store.database.rows("SELECT name FROM packs")
+    assert {path.stem for path in (folder / "packs").iterdir()} == {name for (name,) in rows}
+    store.close()
+
+
+def test_a_power_cut_at_any_call(tmp_path):
+    """What is live is there after it; the next sweep finishes the work."""
+    live = LIVE["half"]
+    kept = [item for item in ITEMS if item.id in live]
+    for at in range(1, 10_000):
+        folder = fill(tmp_path / str(at))
+        faults = FaultFiles(cut_at=at)
+        try:
+            store = LocalStore(folder, files=faults, pack_limit=2000)
+        except OSError:
+            continue
+        try:
+            for _ in sweep(store, live):
+                pass
+        except OSError:
+            pass
+        store.close()
+        faults.power_cut(random.Random(at))
+        store = LocalStore(folder)
+        assert not store.packs.damaged
+        assert store.get_many([item.id for item in kept]) == kept
+        for _ in sweep(store, live):
+            pass
+        assert store.get_many([item.id for item in kept]) == kept
+        store.close()
+        if not faults.off:
+            break
+    assert at > 20
