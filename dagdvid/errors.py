@@ -3,6 +3,7 @@
     DagdvidError
     ├── RequestError        change the request
     │   ├── BadRequest          malformed, or not possible
+    │   │   └── Unverified          from another server, and not what its hashes and format say
     │   ├── UnknownName         no such repo, version, instance, branch or endpoint
     │   ├── KeyAbsent           the name is right, nothing is stored under it
     │   ├── Locked              the version is committed
@@ -49,6 +50,7 @@ __all__ = [
     "TooLarge",
     "UnavailableError",
     "UnknownName",
+    "Unverified",
 ]
 
 
@@ -68,6 +70,12 @@ class BadRequest(RequestError):
     """The request is malformed, or asks for what cannot be."""
 
     code = "bad-request"
+
+
+class Unverified(BadRequest):
+    """What another server sent does not match its hashes or its format. Nothing of it counts."""
+
+    code = "unverified"
 
 
 class UnknownName(RequestError):

@@ -154,6 +154,10 @@ class RouteTable:
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)
 
+    def knows(self, word: str) -> bool:
+        """Whether some route begins with a word."""
+        return word in self._by_word or bool(self._others)
+
     def match(self, method: str, path: list[str]) -> tuple[Route, dict[str, str]] | None:
         """The route for a method and the decoded segments of a path, with its arguments."""
         for route, segments in self._by_word.get(path[0] if path else "", self._others):

@@ -90,6 +90,11 @@ class Server:
             ("node", ["node", "{uuid}"], NODE),
             ("node", ["node", "{uuid}"], DIFF),
         ]
+        words = {prefix[0] if prefix else route.segments[0] for _, prefix, table in self._tables for route in table}
+        self._by_word = {
+            word: [row for row in self._tables if (row[1][0] == word if row[1] else row[2].knows(word))]
+            for word in words
+        }
         self.state = service.State(config, self.catalog)
 
     @classmethod
@@ -137,16 +142,14 @@ class Server:
         if parts[:2] != ["", "api"]:
             return None
         parts = parts[2:]
-        for scope, prefix, table in self._tables:
-            if len(parts) < len(prefix) or any(
-                p != q for p, q in zip(prefix, parts, strict=False) if not p.startswith("{")
-            ):
+        for scope, prefix, table in self._by_word.get(parts[0], ()) if parts else ():
+            if len(parts) < len(prefix):
                 continue
             matched = table.match(method, parts[len(prefix) :] or [""])
             if matched:
                 route, args = matched
                 return Found(route, args | ({"uuid": parts[1]} if prefix else {}), scope)
-        if parts[0] == "node" and len(parts) >= 3 and parts[2]:
+        if len(parts) >= 3 and parts[0] == "node" and parts[2]:
             return self._find_data(method, parts, path)
         return None
 

@@ -22,6 +22,7 @@ ERRORS = {
     "DagdvidError": ("error", 500),
     "RequestError": ("request", 400),
     "BadRequest": ("bad-request", 400),
+    "Unverified": ("unverified", 400),
     "UnknownName": ("unknown-name", 400),
     "KeyAbsent": ("key-absent", 404),
     "Locked": ("locked", 400),

@@ -77,8 +77,6 @@ def test_paths_without_a_route(server: Server, root: str):
         ("POST", "/api/repos/info"),
         ("GET", f"/api/node/{root}"),
         ("GET", f"/api/node/{root}/"),
-        ("GET", f"/api/node/{root}/status/"),
-        ("PUT", f"/api/node/{root}/note"),
         ("GET", f"/api/repo/{root}/info/more"),
     ):
         assert server.find(method, path) is None, (method, path)

@@ -26,10 +26,11 @@ from typing import IO, Any
 
 import zstandard
 
-from dagdvid.errors import Corrupt
+from dagdvid.errors import Unverified
 from dagdvid.objects import canonical
 from dagdvid.objects.tree.edit import Edit
 from dagdvid.objects.tree.node import MAX_KEY, Node, Ref, encode_leaf, inline_limit
+from dagdvid.remote.foreign import foreign
 
 __all__ = [
     "EDITS",
@@ -87,20 +88,20 @@ def read_frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """The (kind, payload) of all frames.
 
     Raises:
-        Corrupt: the stream is damaged, or does not end with END.
+        Unverified: the stream is damaged, or does not end with END.
     """
     try:
         with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, closefd=False) as stream:
             kind = 0
             while head := _exactly(stream, _FRAME.size, kind == END):
                 if kind == END:
-                    raise Corrupt("bundle goes on after its end")
+                    raise Unverified("bundle goes on after its end")
                 kind, size = _FRAME.unpack(head)
                 if size > _MAX_FRAME or not HEAD <= kind <= END:
-                    raise Corrupt("bundle with an impossible frame")
+                    raise Unverified("bundle with an impossible frame")
                 yield kind, _exactly(stream, size, False)
     except zstandard.ZstdError as error:
-        raise Corrupt(f"bundle does not decompress: {error}") from None
+        raise Unverified(f"bundle does not decompress: {error}") from None
 
 
 def _exactly(stream: Any, size: int, may_end: bool) -> bytes:
@@ -113,32 +114,33 @@ def _exactly(stream: Any, size: int, may_end: bool) -> bytes:
         parts.append(part)
         left -= len(part)
     if left and not (may_end and left == size):
-        raise Corrupt("bundle is cut short")
+        raise Unverified("bundle is cut short")
     return b"".join(parts)
 
 
+@foreign()
 def decode_edits(payload: bytes) -> Sequence[Edit]:
     """The changes of an EDITS frame.
 
     Raises:
-        Corrupt: malformed, or a value that is inline and should not be, or the other way round.
+        Unverified: malformed, or a value that is inline and should not be, or the other way round.
     """
     n = _COUNT.unpack_from(payload)[0] if len(payload) >= _COUNT.size else _EDITS_IN_FRAME + 1
     flags = payload[_COUNT.size : _COUNT.size + n]
     if n > _EDITS_IN_FRAME or not set(flags) <= {0, 1}:
-        raise Corrupt("malformed edits in a bundle")
+        raise Unverified("malformed edits in a bundle")
     node = Node(payload[_COUNT.size + n :])
     if node.level or node.n != n:
-        raise Corrupt("malformed edits in a bundle")
+        raise Unverified("malformed edits in a bundle")
     edits: list[Edit] = []
     for key, value, removed in zip(node.keys, node.values, flags, strict=True):
         if not 0 < len(key) <= MAX_KEY:
-            raise Corrupt("bundle with an empty or overlong key")
+            raise Unverified("bundle with an empty or overlong key")
         if removed:
             edits.append((key, None))
             continue
         size = value.size if isinstance(value, Ref) else len(value)
         if isinstance(value, Ref) == (size <= inline_limit(key)):
-            raise Corrupt("bundle with a value in the wrong place")
+            raise Unverified("bundle with a value in the wrong place")
         edits.append((key, value))
     return edits

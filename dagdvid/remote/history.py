@@ -47,12 +47,20 @@ def sample(tips: Iterable[bytes], parents: Parents) -> list[bytes]:
 def common_base(a: bytes, b: bytes, parents: Parents) -> bytes | None:
     """The nearest that both reach, going back from `b`; None if they share nothing."""
     ours = _reach([a], parents)
+    met: list[bytes] = []  # of what both reach, what is first on each way back from b
     front, seen = [b], {b}
     while front:
-        for name in front:
-            if name in ours:
-                return name
-        front = [p for name in front for p in parents(name) if p not in seen and not seen.add(p)]  # type: ignore[func-returns-value]
+        name = front.pop(0)
+        if name in ours:
+            met.append(name)
+            continue
+        fresh = [parent for parent in parents(name) if parent not in seen]
+        seen.update(fresh)
+        front += dict.fromkeys(fresh)
+    for name in met:
+        others = [parent for other in met if other != name for parent in parents(other)]
+        if name not in _reach(others, parents):
+            return name
     return None
 
 

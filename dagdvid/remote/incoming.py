@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagdvid.errors import BadRequest, Corrupt, Diverged, RefMoved
+from dagdvid.errors import BadRequest, Diverged, RefMoved, Unverified
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value, read_values
 from dagdvid.objects.ids import ObjectType
@@ -41,7 +41,7 @@ def take(catalog: Catalog, received: Received, remote: str = "") -> Taken:
 
     Raises:
         Diverged, RefMoved: see `Accept`.
-        Corrupt: the repo record is malformed, or claims what belongs to another repo.
+        Unverified: the repo record is malformed, or claims what belongs to another repo.
     """
     while True:
         repo = catalog.repos().get(received.repo)
@@ -71,7 +71,7 @@ def _check_owner(catalog: Catalog, root: str, instances: Collection[str]) -> Non
     """Local numbers and unversioned content go by data UUID alone: no repo may claim another's."""
     for other in catalog.repos().values():
         if other.root != root and not other.by_data_uuid.keys().isdisjoint(instances):
-            raise Corrupt(f"the record of repo {root} claims an instance of repo {other.root}")
+            raise Unverified(f"the record of repo {root} claims an instance of repo {other.root}")
 
 
 def _versions(
@@ -263,7 +263,7 @@ def _data(
     parents = _parents(catalog, received)
     for uuid, new in received.refs.data.items():
         if uuid not in instances:
-            raise Corrupt(f"bundle with a ref of instance {uuid}, which its record does not have")
+            raise Unverified(f"bundle with a ref of instance {uuid}, which its record does not have")
         instance = repo.by_data_uuid.get(uuid) if repo else None
         old = catalog.data_record(repo, instance) if repo and instance else None
         if old == new:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from dagdvid.errors import Corrupt
+from dagdvid.errors import Unverified
 from dagdvid.objects.blobs import decode_blob_list
 from dagdvid.objects.ids import ID_SIZE, ObjectType
 from dagdvid.objects.local.pack import decode_entry, encode_entry, entry_size
 from dagdvid.objects.store import Object, ObjectStore, verified
+from dagdvid.remote.foreign import foreign
 
 __all__ = ["closure_of", "decode_ids", "encode_objects", "read_objects"]
 
@@ -24,15 +25,16 @@ def read_objects(data: bytes) -> Iterator[Object]:
     """The objects of a stream, each proven to match its id. Only blobs and their lists travel this way.
 
     Raises:
-        Corrupt: damaged or malformed.
+        Unverified: damaged or malformed.
     """
     at = 0
     while at < len(data):
         name = data[at : at + ID_SIZE]
-        size = entry_size(data, at + ID_SIZE)
-        item = verified(decode_entry(name, data[at + ID_SIZE : at + ID_SIZE + size]))
+        with foreign():
+            size = entry_size(data, at + ID_SIZE)
+            item = verified(decode_entry(name, data[at + ID_SIZE : at + ID_SIZE + size]))
         if item.type not in _ALLOWED:
-            raise Corrupt(f"object {name.hex()} is neither a blob nor a list of blobs")
+            raise Unverified(f"object {name.hex()} is neither a blob nor a list of blobs")
         yield item
         at += ID_SIZE + size
 
@@ -41,10 +43,10 @@ def decode_ids(data: bytes) -> list[bytes]:
     """The ids of a request body.
 
     Raises:
-        Corrupt: not a multiple of 32 bytes.
+        Unverified: not a multiple of 32 bytes.
     """
     if len(data) % ID_SIZE:
-        raise Corrupt("a list of ids with a length that is no multiple of 32")
+        raise Unverified("a list of ids with a length that is no multiple of 32")
     return [data[i : i + ID_SIZE] for i in range(0, len(data), ID_SIZE)]
 
 

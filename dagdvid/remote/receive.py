@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from dagdvid.errors import Corrupt, DagdvidError, MissingObject
+from dagdvid.errors import DagdvidError, Unverified
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import decode_blob_list, read_value
 from dagdvid.objects.ids import ObjectType, from_hex, object_id
@@ -18,6 +18,7 @@ from dagdvid.objects.tree import edit
 from dagdvid.objects.tree.node import BLOB, BLOB_LIST, Ref
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.remote import bundle
+from dagdvid.remote.foreign import foreign
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, content_of, decode_content, read_commit
 from dagdvid.repo.model import is_version_name
@@ -69,15 +70,14 @@ def rebuild(catalog: Catalog, file: IO[bytes], known: Callable[[bytes], bool], r
     """Rebuild a bundle. `known`: whether this repo's refs reach a commit or record here, so that all below is whole.
 
     Raises:
-        Corrupt: a root, hash or form that is not what it should be.
-        MissingObject: a blob that neither came nor was here.
+        Unverified: a root, hash or form that is not what it should be.
     """
     frames = bundle.read_frames(file)
     head = _json(next(frames, (0, b"")), bundle.HEAD)
     if head.get("protocol") != bundle.PROTOCOL:
-        raise Corrupt(f"bundle of protocol {head.get('protocol')}, not {bundle.PROTOCOL}")
+        raise Unverified(f"bundle of protocol {head.get('protocol')}, not {bundle.PROTOCOL}")
     if repo and head.get("repo") != repo:
-        raise Corrupt(f"bundle of repo {head.get('repo')}, not {repo}")
+        raise Unverified(f"bundle of repo {head.get('repo')}, not {repo}")
     received = Received(str(head.get("repo")))
     for frame in frames:
         if frame[0] == bundle.END:
@@ -86,7 +86,7 @@ def rebuild(catalog: Catalog, file: IO[bytes], known: Callable[[bytes], bool], r
                 pass
             return received
         _Owner(catalog, received, known, _json(frame, bundle.OWNER)).read(frames)
-    raise Corrupt("bundle without an end")
+    raise Unverified("bundle without an end")
 
 
 class _Whole:
@@ -118,9 +118,9 @@ def _refs(end: Any, whole: _Whole) -> Refs:
         data = {str(uuid): from_hex(name) for uuid, name in refs["data"].items()}
         branches = {str(uuid): branch for uuid, branch in refs["branches"].items() if isinstance(branch, str)}
     except (KeyError, TypeError, AttributeError, DagdvidError):
-        raise Corrupt("bundle with malformed refs") from None
+        raise Unverified("bundle with malformed refs") from None
     if whole.kind(record) != "repo" or any(whole.kind(name) != "data" for name in data.values()):
-        raise Corrupt("bundle with a ref to what it does not bring")
+        raise Unverified("bundle with a ref to what it does not bring")
     return Refs(record, data, branches)
 
 
@@ -132,14 +132,14 @@ class _Owner:
             self.kind = str(head["kind"])
             self.parent = from_hex(head["parent"]) if head["parent"] else None
         except (KeyError, TypeError, DagdvidError):
-            raise Corrupt("malformed owner in a bundle") from None
+            raise Unverified("malformed owner in a bundle") from None
         if self.kind not in ("commit", "repo", "data"):
-            raise Corrupt(f"bundle with an owner of unknown kind {self.kind!r}")
+            raise Unverified(f"bundle with an owner of unknown kind {self.kind!r}")
         self.catalog = catalog
         self.received = received
         self.whole = _Whole(catalog, received, known)
         if self.parent is not None and self.whole.kind(self.parent) != self.kind:
-            raise Corrupt(f"bundle builds on {self.parent.hex()}, which is not here")
+            raise Unverified(f"bundle builds on {self.parent.hex()}, which is not here")
         self.writer = NodeWriter(catalog.nodes)
         self.base = EMPTY if self.parent is None else self._root_of(self.parent)
         self.built: dict[tuple[str, str], bytes] = {}
@@ -150,7 +150,7 @@ class _Owner:
         while frame is not None and frame[0] == bundle.SPACE and self.kind != "repo":
             frame = self._space(_json(frame, bundle.SPACE), frames)
         if frame is None or frame[0] != bundle.ROOT:
-            raise Corrupt("bundle with frames out of order")
+            raise Unverified("bundle with frames out of order")
         claimed = _id(_json(frame, bundle.ROOT), "root")
         edits = _Edits(self.catalog, frames)
         named: list[edit.Edit] = []
@@ -161,7 +161,7 @@ class _Owner:
             self._check_content(key, value)
         frame = edits.following
         if frame is None or frame[0] != bundle.OBJECT:
-            raise Corrupt("bundle with frames out of order")
+            raise Unverified("bundle with frames out of order")
         self._object(frame[1], root)
 
     def _space(self, head: Any, frames: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
@@ -169,7 +169,7 @@ class _Owner:
             data, space, claimed = str(head["data"]), str(head["space"]), from_hex(head["root"])
             before = content_of(self.catalog.nodes, self.base, data) if self.base != EMPTY else None
         except (KeyError, TypeError, ValueError):
-            raise Corrupt("malformed key space in a bundle") from None
+            raise Unverified("malformed key space in a bundle") from None
         edits = _Edits(self.catalog, frames)
         base = before.roots.get(space, EMPTY) if before else EMPTY
         root = edit.apply(self.writer, base, edits)
@@ -184,32 +184,35 @@ class _Owner:
     def _check_content(self, key: bytes, value: Any) -> None:
         """Every root that an instance's content names was built here, or is the parent's."""
         if len(key) != _UUID_SIZE:
-            raise Corrupt(f"bundle with an instance under {key.hex()}, which is no UUID")
-        content = decode_content(read_value(self.catalog.store, value))
+            raise Unverified(f"bundle with an instance under {key.hex()}, which is no UUID")
+        with foreign():
+            content = decode_content(read_value(self.catalog.store, value))
         before = content_of(self.catalog.nodes, self.base, key.hex()) if self.base != EMPTY else None
         for space, root in content.roots.items():
             mine = self.built.get((key.hex(), space), before.roots.get(space) if before else None)
             if root != mine:
-                raise Corrupt(f"bundle names a root of instance {key.hex()} that it does not bring")
+                raise Unverified(f"bundle names a root of instance {key.hex()} that it does not bring")
 
     def _object(self, data: bytes, root: bytes) -> None:
         owner: Commit | Record
         if self.kind == "commit":
-            owner = Commit.decode(data)
+            with foreign():
+                owner = Commit.decode(data)
             name = object_id(ObjectType.COMMIT, data)
             if owner.repo != self.received.repo:
-                raise Corrupt(f"bundle with a commit of another repo, {owner.repo}")
+                raise Unverified(f"bundle with a commit of another repo, {owner.repo}")
             if not is_version_name(owner.uuid) or (owner.uuid == owner.repo) != (not owner.parents):
-                raise Corrupt(f"bundle with a version {owner.uuid!r} that cannot be in its place")
+                raise Unverified(f"bundle with a version {owner.uuid!r} that cannot be in its place")
         else:
-            owner = Record.decode(data)
+            with foreign():
+                owner = Record.decode(data)
             name = object_id(ObjectType.RECORD, data)
             if owner.kind != self.kind:
-                raise Corrupt("bundle with a record of another kind than it says")
+                raise Unverified("bundle with a record of another kind than it says")
         first = owner.parents[0] if owner.parents else None
         kinds = {self.whole.kind(parent) for parent in owner.parents}
         if owner.root != root or first != self.parent or not kinds <= {self.kind}:
-            raise Corrupt(f"{self.kind} {name.hex()} does not fit its bundle")
+            raise Unverified(f"{self.kind} {name.hex()} does not fit its bundle")
         if isinstance(owner, Commit):
             self.received.commits[name] = owner
         else:
@@ -227,7 +230,7 @@ class _Owner:
     @staticmethod
     def _expect(root: bytes, claimed: bytes, what: str) -> None:
         if root != claimed:
-            raise Corrupt(f"{what} came out as {root.hex()}, not {claimed.hex()}")
+            raise Unverified(f"{what} came out as {root.hex()}, not {claimed.hex()}")
 
 
 class _Edits:
@@ -248,7 +251,7 @@ class _Edits:
             _check_refs(self._catalog, [value for _, value in edits if isinstance(value, Ref)])
             for key, value in edits:
                 if key <= last:
-                    raise Corrupt("bundle with changes out of order")
+                    raise Unverified("bundle with changes out of order")
                 last = key
                 yield key, value
 
@@ -266,25 +269,27 @@ def _check_refs(catalog: Catalog, refs: Sequence[Ref]) -> None:
         part = refs[start : start + _BATCH]
         for ref, item in zip(part, catalog.store.get_many([ref.id for ref in part]), strict=True):
             if item is None:
-                raise MissingObject(f"blob {ref.id.hex()} did not come")
+                raise Unverified(f"blob {ref.id.hex()} neither came nor is here")
             kind = ObjectType.BLOB if ref.kind == BLOB else ObjectType.BLOB_LIST
             size = item.size
             if item.type == ObjectType.BLOB_LIST and ref.kind == BLOB_LIST:
-                chunks = decode_blob_list(item.data())
+                with foreign():
+                    chunks = decode_blob_list(item.data())
                 _check_refs(catalog, [Ref(BLOB, name, length) for name, length in chunks])
                 size = sum(length for _, length in chunks)
             if item.type != kind or size != ref.size:
-                raise Corrupt(f"blob {ref.id.hex()} is not what its reference says")
+                raise Unverified(f"blob {ref.id.hex()} is not what its reference says")
 
 
 def _json(frame: tuple[int, bytes], kind: int) -> Any:
     if frame[0] != kind:
-        raise Corrupt("bundle with frames out of order")
-    return canonical.decode(frame[1])
+        raise Unverified("bundle with frames out of order")
+    with foreign():
+        return canonical.decode(frame[1])
 
 
 def _id(value: Any, name: str) -> bytes:
     try:
         return from_hex(value[name])
     except (KeyError, TypeError, DagdvidError):
-        raise Corrupt("malformed frame in a bundle") from None
+        raise Unverified("malformed frame in a bundle") from None

@@ -14,6 +14,7 @@ from dagdvid.objects import canonical
 from dagdvid.objects.ids import from_hex
 from dagdvid.objects.store import Object
 from dagdvid.remote import bundle
+from dagdvid.remote.foreign import foreign
 from dagdvid.remote.incoming import take
 from dagdvid.remote.objects import decode_ids, encode_objects, read_objects
 from dagdvid.remote.peer import check_url, hidden, split_clone_url
@@ -179,7 +180,8 @@ def get_objects(catalog: Catalog, request: Request) -> Reply:
 def put_bundle(catalog: Catalog, request: Request) -> Reply:
     """POST sync/bundle."""
     head = next(bundle.read_frames(io.BytesIO(request.body)), (0, b"{}"))
-    named = canonical.decode(head[1]) if head[0] == bundle.HEAD else {}
+    with foreign():
+        named = canonical.decode(head[1]) if head[0] == bundle.HEAD else {}
     root = named.get("repo") if isinstance(named, dict) else None
     if not isinstance(root, str):
         raise BadRequest("the body is no bundle")

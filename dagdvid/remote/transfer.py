@@ -7,10 +7,11 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import IO, Any
 
-from dagdvid.errors import BadRequest, Corrupt, Diverged, RemoteError
+from dagdvid.errors import BadRequest, Corrupt, Diverged, RemoteError, Unverified
 from dagdvid.objects.ids import from_hex
 from dagdvid.objects.store import ObjectStore
 from dagdvid.objects.tree.node import BLOB_LIST
+from dagdvid.remote.foreign import foreign
 from dagdvid.remote.history import sample
 from dagdvid.remote.incoming import take
 from dagdvid.remote.objects import closure_of, encode_objects, read_objects
@@ -118,12 +119,15 @@ def _fetch(
 ) -> Iterator[Step]:
     with _spool() as file:
         peer.get_bundle({"repo": root, "have": list(known)}, file)
-        file.seek(0)
-        fetched = yield from _fetch_blobs(catalog.store, peer, file)
-        yield _progress("rebuilding and verifying")
-        file.seek(0)
-        received = rebuild(catalog, file, Known(catalog, repo), root)
-        taken = take(catalog, received, remote)
+        try:
+            file.seek(0)
+            fetched = yield from _fetch_blobs(catalog.store, peer, file)
+            yield _progress("rebuilding and verifying")
+            file.seek(0)
+            received = rebuild(catalog, file, Known(catalog, repo), root)
+            taken = take(catalog, received, remote)
+        except Unverified as error:
+            raise RemoteError(f"what {peer.name} sent does not verify, and none of it was taken: {error}") from None
         objects = len(received.commits) + len(received.records) + fetched
         yield _result(peer, started, root, taken.versions, objects, taken.notes)
 
@@ -139,7 +143,8 @@ def _fetch_blobs(store: ObjectStore, peer: Peer, file: IO[bytes]) -> Generator[S
             sizes[ref.id] = ref.size
     total = 0
     total += yield from _fetch_missing(store, peer, dict.fromkeys(lists, 2**20))
-    sizes.update(closure_of(store, list(lists)))
+    with foreign():
+        sizes.update(closure_of(store, list(lists)))
     total += yield from _fetch_missing(store, peer, sizes)
     return total
 

@@ -145,9 +145,9 @@ def walk_all(walk: Walk) -> Iterator[dict[str, Any]]:
 
 
 def _steps(walk: Walk) -> Iterator[None]:
-    for name, problem in walk.catalog.store.packs.damaged.items():
-        walk.place = {"pack": name}
-        walk.problem(Corrupt(problem))
+    for pack, what in walk.catalog.store.packs.damaged.items():
+        walk.place = {"pack": pack}
+        walk.problem(Corrupt(what))
     for repo in walk.catalog.repos().values():
         walk.place = {"repo": repo.root, "ref": "record"}
         yield from _records(walk, repo.record)

@@ -10,7 +10,6 @@ class TestMyStore(ObjectStoreTests):
 
 from __future__ import annotations
 
-# ruff: noqa: S101  tests assert
 import random
 import threading
 

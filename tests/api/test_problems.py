@@ -10,6 +10,7 @@ from dagdvid.api.problems import STATUSES, crash, not_found, problem, status_of
 EXPECTED = {
     "request": 400,
     "bad-request": 400,
+    "unverified": 400,
     "unknown-name": 400,
     "locked": 400,
     "forbidden": 400,

@@ -32,7 +32,7 @@ class FaultFiles(Files):
         if self.calls == self.cut_at:
             self.off = True
         if self.off:
-            raise PowerCut("the power is off")
+            raise PowerCut(errno.EIO, "the power is off")
         if self.calls == self.fail_at:
             raise OSError(errno.EIO, "input/output error")
 

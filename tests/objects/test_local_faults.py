@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import resource
 
 import pytest
 from fault_files import FaultFiles, PowerCut
 
-from dagdvid.errors import Corrupt, NoSpace
+from dagdvid.errors import Corrupt, NoSpace, UnavailableError
 from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.local.files import Files
 from dagdvid.objects.local.pack import FOOTER_SIZE, HEADER_SIZE
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.store import Object, prepare
@@ -224,6 +228,39 @@ def test_a_pack_that_is_gone(tmp_path, caplog, state, how):
     store.put_many([fresh])
     assert store.get_many([fresh.id]) == [fresh]
     store.close()
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_what_this_process_cannot_have_is_not_called_damage(tmp_path, error):
+    """A pack that cannot be opened for now must not look as if its objects were absent."""
+    folder = tmp_path / "data"
+    sealed(folder)
+
+    class Refusing(Files):
+        def open(self, path, *, write=False):
+            raise OSError(error, os.strerror(error))
+
+    with pytest.raises(UnavailableError, match=os.strerror(error)):
+        LocalStore(folder, files=Refusing())
+
+
+def test_many_packs(tmp_path):
+    """More than a process may have files open by default."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] <= 256:
+        pytest.skip("this machine grants few files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+    try:
+        items = [prepare(ObjectType.BLOB, b"%d" % i) for i in range(80)]
+        store = LocalStore(tmp_path / "data", pack_limit=1)
+        for item in items:
+            store.put_many([item])
+        store.close()
+        store = LocalStore(tmp_path / "data", readonly=True)
+        assert store.get_many([item.id for item in items]) == items
+        store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[0], resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 @pytest.mark.parametrize("damage", ["garbage", "pages"])

@@ -69,7 +69,7 @@ def test_values_of_all_kinds_equal_the_naive_tree():
     assert Tree().build(entries) == naive_tree.build(entries)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 25), batches=st.integers(1, 4))
 def test_edits_lead_to_the_tree_of_the_entries(tree, base, seed, n, batches):
     """Edits at leaf ends, first and last keys, of runs; in one batch or in several, in an order of their own."""

@@ -164,7 +164,13 @@ ROUTES = RouteTable(
         ),
         Route(("HEAD",), "key/{key}", head_key, "200 if the key is there, else 404.", cache=Cache.CONTENT, hot=True),
         Route(
-            ("POST",), "key/{key}", post_key, "Sets a key to the body, whatever it is.", mutates=True, right=Right.WRITE
+            ("POST",),
+            "key/{key}",
+            post_key,
+            "Sets a key to the body, whatever it is.",
+            mutates=True,
+            right=Right.WRITE,
+            hot=True,
         ),
         Route(
             ("DELETE",),

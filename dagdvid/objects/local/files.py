@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dagdvid.errors import NoSpace
 
-__all__ = ["Files"]
+__all__ = ["Files", "raise_limit"]
 
 
 class Files:
@@ -79,6 +80,14 @@ class Files:
     def list(self, path: Path) -> list[str]:
         """Names in a folder, sorted."""
         return sorted(os.listdir(path))  # noqa: PTH208  names, not paths
+
+
+def raise_limit() -> None:
+    """Let this process open as many files as it may: every sealed pack stays open, two descriptors each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

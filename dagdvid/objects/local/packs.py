@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from dagdvid.errors import Corrupt
+from dagdvid.errors import Corrupt, DagdvidError, UnavailableError
 from dagdvid.objects.local.database import Database
 from dagdvid.objects.local.files import Files
 from dagdvid.objects.local.pack import ENTRY_SIZE, PackIndex, decode_entry, scan_entries
@@ -89,12 +90,15 @@ class Packs:
         """The object at a location.
 
         Raises:
-            Corrupt: its entry is damaged, or its pack cannot be read; the message names the pack.
+            Corrupt: its entry is damaged, or its pack is missing or unreadable; the message names the pack.
+            UnavailableError: its pack cannot be opened for now.
         """
         no, offset, stored = location
         try:
             return decode_entry(name, self.files.read(self._fd(no), ENTRY_SIZE + stored, offset))
-        except (Corrupt, OSError) as error:
+        except OSError as error:
+            raise _failure(self._name(no), error) from error
+        except Corrupt as error:
             raise Corrupt(f"pack {self._name(no)} is damaged at byte {offset}: {error}") from None
 
     def indexes(self) -> dict[int, PackIndex]:
@@ -147,8 +151,14 @@ class Packs:
             if no not in self._fds:
                 self._fds[no] = self.files.open(self.path(name))
             data = mmap.mmap(self._fds[no], 0, prot=mmap.PROT_READ)
-        except (OSError, ValueError) as error:
-            self.note(name, f"pack {name} cannot be read: {error}")
+        except OSError as error:
+            failure = _failure(name, error)
+            if not isinstance(failure, Corrupt):
+                raise failure from error
+            self.note(name, str(failure))
+            return PackIndex.rebuilt([])
+        except ValueError:
+            self.note(name, f"pack {name} is empty")
             return PackIndex.rebuilt([])
         try:
             return PackIndex.mapped(data, name)
@@ -156,3 +166,9 @@ class Packs:
             self.note(name, str(error))
             with data:
                 return PackIndex.rebuilt(list(scan_entries(data)))
+
+
+def _failure(name: str, error: OSError) -> DagdvidError:
+    """What a failed call says of a pack: that it is damaged, or that this process cannot have it now."""
+    kind = Corrupt if error.errno in (errno.ENOENT, errno.EIO) else UnavailableError
+    return kind(f"pack {name} cannot be read: {error.strerror}")

@@ -15,7 +15,7 @@ from typing import Any
 from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, UnavailableError
 from dagdvid.objects.local.appending import PACK_LIMIT, recover
 from dagdvid.objects.local.database import Database, translated
-from dagdvid.objects.local.files import Files
+from dagdvid.objects.local.files import Files, raise_limit
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Operation, Put, Writer
@@ -80,6 +80,7 @@ class LocalStore:
             UnavailableError: the folder has a newer format, or is not there to be read.
             Corrupt: what it says of itself makes no sense.
         """
+        raise_limit()
         self.folder = folder
         self.readonly = readonly
         files = files or Files()
@@ -104,7 +105,9 @@ class LocalStore:
                 self._writer = Writer(self.database, self.packs, pack_limit)
         except Exception as error:
             self.database.close()
-            raise translated(error) from error
+            if (ours := translated(error)) is error:
+                raise
+            raise ours from error
 
     @property
     def writer(self) -> Writer:

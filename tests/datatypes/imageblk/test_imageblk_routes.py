@@ -37,7 +37,7 @@ def test_a_volume_comes_back(gray):
         raw("64_32_96", "-32_32_0") + "/",
     ):
         assert gray.get(path) == volume.tobytes()
-    assert gray.get(raw("64_32_96", "-32_32_0").replace("raw", "isotropic")) == volume.tobytes()
+    assert gray.get("isotropic/0_1_2/64_32_96/-32_32_0") == volume.tobytes()
 
 
 @pytest.mark.parametrize("block", ["8,16,4", "32,32,32", "5,7,3"])
