@@ -15,9 +15,9 @@ from dagdvid.objects.tree import edit, merge
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.objects.tree.read import scan
-from dagdvid.remote.accept import Accept, NewVersion
 from dagdvid.remote.history import common_base
 from dagdvid.remote.receive import Received
+from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, read_commit
 from dagdvid.repo.model import Repo, branch_text

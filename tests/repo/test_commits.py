@@ -118,7 +118,17 @@ ids = st.binary(min_size=32, max_size=32)
 
 @given(
     st.builds(
-        Commit, texts, texts, st.lists(ids).map(tuple), ids, texts, texts, st.lists(texts).map(tuple), texts, texts, texts
+        Commit,
+        texts,
+        texts,
+        st.lists(ids).map(tuple),
+        ids,
+        texts,
+        texts,
+        st.lists(texts).map(tuple),
+        texts,
+        texts,
+        texts,
     )
 )
 def test_commits_round_trip(commit: Commit):

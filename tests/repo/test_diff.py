@@ -20,7 +20,9 @@ class Tree:
         self.root = call.json("POST", "/api/repos", {})["root"]
         for name, typename in (("kv", "keyvalue"), ("kw", "keyvalue"), ("gray", "uint8blk")):
             body = {"typename": typename, "dataname": name}
-            call.json("POST", f"/api/repo/{self.root}/instance", body | ({"BlockSize": "8,8,8"} if name == "gray" else {}))
+            call.json(
+                "POST", f"/api/repo/{self.root}/instance", body | ({"BlockSize": "8,8,8"} if name == "gray" else {})
+            )
         self.model: dict[str, dict[str, dict[str, bytes]]] = {self.root: {"kv": {}, "kw": {}}}
 
     def put(self, uuid: str, key: str, value: bytes | None, name: str = "kv") -> None:

@@ -100,7 +100,10 @@ def test_a_damaged_value_is_named_and_hides_no_other(shop: Shop):
         shop.damage(ref.id)
     report = shop.fsck()
     assert not report["ok"]
-    assert {(p["object"], p["instance"]) for p in report["problems"]} == {(bad[0].id.hex(), "kv"), (bad[1].id.hex(), "kw")}
+    assert {(p["object"], p["instance"]) for p in report["problems"]} == {
+        (bad[0].id.hex(), "kv"),
+        (bad[1].id.hex(), "kw"),
+    }
     for problem in report["problems"]:
         assert (problem["repo"], problem["version"], problem["space"]) == (shop.root, shop.root, "keys")
         assert problem["code"] == "corrupt"

@@ -59,7 +59,9 @@ class Remotes(RuleBasedStateMachine):
         self.count += 1
         # the same branch names on both sides, from wherever
         name = f"branch{self.count // 2}" if branching else ""
-        path, body = (f"/api/node/{parent}/branch", {"branch": name}) if name else (f"/api/node/{parent}/newversion", {})
+        path, body = (
+            (f"/api/node/{parent}/branch", {"branch": name}) if name else (f"/api/node/{parent}/newversion", {})
+        )
         answer = site.ask("POST", path, body)
         if answer.status_code != 200:
             assert "already exists" in answer.text
