@@ -115,7 +115,7 @@ def test_rights(server: Server, root: str):
             except Forbidden:
                 pytest.fail(f"{path} refused {who}")
             except DagdvidError as error:
-                assert error.code in ("bad-request", "unknown-name", "corrupt")
+                assert error.code in ("bad-request", "unknown-name", "unverified")
     with pytest.raises(Forbidden):
         ask(server, "GET", "/api/server/config", local=True)
     assert ask(server, "GET", "/api/server/config", admin=True).status == 200

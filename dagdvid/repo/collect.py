@@ -31,5 +31,6 @@ def collect(catalog: Catalog, *, dry_run: bool = False) -> Iterator[dict[str, An
         )
     total = Swept()
     for total in sweep(catalog.store, walk.seen, dry_run=dry_run):
+        catalog.nodes.cache.clear()  # what it holds counts as stored, and may have gone
         yield {"progress": "packs swept", "done": total.packs, "total": None}
     yield {"result": {"live": len(walk.seen), "dry_run": dry_run, **asdict(total)}}

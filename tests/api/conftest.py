@@ -11,7 +11,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from dagdvid.api.access import Logged
 from dagdvid.api.bind import create_app
+from dagdvid.api.dispatch import Dispatch
+from dagdvid.api.hot import Hot
 from dagdvid.config import Config
 from dagdvid.errors import BadRequest, KeyAbsent, Locked
 from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply, text_reply
@@ -58,8 +61,8 @@ class SmallServer:
                 "/api/node/{uuid}/{data}/",
                 RouteTable(
                     [
-                        Route(("GET", "HEAD"), "key/{key}", self.get, "A value.", cache=Cache.CONTENT),
-                        Route(("POST",), "key/{key}", self.put, "Sets a value.", mutates=True),
+                        Route(("GET", "HEAD"), "key/{key}", self.get, "A value.", cache=Cache.CONTENT, hot=True),
+                        Route(("POST",), "key/{key}", self.put, "Sets a value.", mutates=True, hot=True),
                         Route(("GET",), "keys", self.keys, "All keys."),
                     ],
                     surplus=True,
@@ -86,6 +89,10 @@ class SmallServer:
     def handle(self, found: Found, request: Request) -> Reply:
         self.seen = request
         return found.route.handler(request)
+
+    def read_at_once(self, found: Found, request: Request, most: int) -> Reply | None:
+        reply = self.handle(found, request)
+        return reply if len(reply.body) <= most else None
 
     def close(self) -> None:
         pass
@@ -163,10 +170,12 @@ def small(config):
     small.gate.set()
 
 
-@pytest.fixture
-async def client(small):
-    """A client of the bound app, without a socket between."""
-    async with create_app(small).test_app() as running:
-        transport = httpx.ASGITransport(app=running.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+@pytest.fixture(params=["quart", "hot"])
+async def client(small, request):
+    """A client of the service, without a socket between: of Quart alone, and with the short way in front of it."""
+    dispatch = Dispatch(small)
+    app = create_app(small, dispatch)
+    async with app.test_app():
+        service = app if request.param == "quart" else Logged(Hot(dispatch, app))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=service), base_url="http://small") as client:
             yield client

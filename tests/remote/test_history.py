@@ -51,6 +51,7 @@ def test_common_base(graph, data):
     assert (base is None) == (not shared)
     if base is not None:
         assert base in shared
+        assert not any(base in reach(graph, graph[other]) for other in shared)
     if a in reach(graph, [b]):
         assert base == a
     if b in reach(graph, [a]):

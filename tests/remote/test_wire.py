@@ -129,7 +129,7 @@ def test_a_cut_pull_and_a_cut_clone(a: Site, b: Site, c: Site):
         assert not c.has(root)
         wire.reset(None)
         c.clone(f"{wire.url}/{root}")
-        child = a.step(root, k="new".encode())
+        child = a.step(root, k=b"new")
         wire.reset(1200)
         assert c.ask("POST", f"/api/repo/{root}/pull", {"remote": "origin"}).status_code == 502
         assert set(c.nodes(root)) == {root}

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dagdvid.errors import BadRequest, UnknownName
+from dagdvid.interchange.keyvalues import keyvalue_chunks
+from dagdvid.routes import Request
 
 
 class Tree:
@@ -174,16 +176,12 @@ def test_refusals(tree: Tree):
 
 
 def test_a_long_answer_is_streamed_and_parses(tree: Tree):
-    from dagdvid.interchange.keyvalues import keyvalue_chunks
-
     body = b"".join(part for i in range(5000) for part in keyvalue_chunks(b"key \xc3\xa9 %05d" % i, b"v"))
     tree.commit(tree.root)
     one = tree.child(tree.root)
     tree.call("POST", f"/api/node/{one}/kv/keyvalues", body)
     server = tree.call.server
     path = f"/api/node/{tree.root}/kv/diff/{one}"
-    from dagdvid.routes import Request
-
     reply = server.handle(server.find("GET", path), Request("GET", path))
     pieces = list(reply.body)
     assert len(pieces) > 2

@@ -1,4 +1,4 @@
-"""fsck over HTTP's dispatch: a clean store is clean; damage is named by repo, version and instance; the rest is served."""
+"""fsck: a clean store is clean; damage is named by repo, version and instance; all else is served."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import random
 import pytest
 
 from dagdvid.errors import Corrupt, DagdvidError, DamageError
+from dagdvid.objects.blobs import blob_list_chunks
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.local.pack import ENTRY_SIZE
 from dagdvid.objects.tree.node import BLOB_LIST, Ref
+from dagdvid.repo.commits import read_commit
 from dagdvid.server import Server
 
 BIG = random.Random(2).randbytes(9 * 2**20)
@@ -133,8 +135,6 @@ def test_a_damaged_tree_node_hides_only_its_keys(shop: Shop):
 def test_a_damaged_version_root(shop: Shop):
     catalog = shop.call.server.catalog
     commit = catalog.repos()[shop.root].versions[shop.root].commit
-    from dagdvid.repo.commits import read_commit
-
     root = read_commit(catalog.nodes, commit).root
     shop.damage(root)
     (problem,) = shop.fsck()["problems"]
@@ -149,8 +149,6 @@ def test_a_damaged_version_root(shop: Shop):
 def test_damaged_chunks_and_lists(shop: Shop):
     ref = shop.value(shop.root, "kv", "big")
     assert ref.kind == BLOB_LIST
-    from dagdvid.objects.blobs import blob_list_chunks
-
     chunk = blob_list_chunks(shop.call.server.store, ref)[1][0]
     shop.damage(chunk)
     assert [p["object"] for p in shop.fsck()["problems"]] == [chunk.hex()]

@@ -196,10 +196,9 @@ def rounds(folder: Path, n: int, seed: int = 1, clients: int = 4) -> None:
         for thread in threads:
             thread.join(60)
             assert not thread.is_alive()
-        print(
-            f"round {i + 1}: {sum(b.acknowledged for b in branches)} acknowledged,"
-            f" {sum(len(b.commits) for b in branches)} commits, under way: {[b.pending and b.pending[0] for b in branches]}"
-        )
+        done, commits = sum(b.acknowledged for b in branches), sum(len(b.commits) for b in branches)
+        under_way = [b.pending and b.pending[0] for b in branches]
+        print(f"round {i + 1}: {done} acknowledged, {commits} commits, under way: {under_way}")
     assert sum(branch.acknowledged for branch in branches) > 5 * n
     with ServerProcess(folder / "data", "127.0.0.1:0") as process, httpx.Client(base_url=process.url) as client:
         for branch in branches:
