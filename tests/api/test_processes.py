@@ -15,6 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dagdvid.config import HTTP_SERVERS
+
+
+@pytest.fixture(params=HTTP_SERVERS)
+def carrier(request):
+    """The words that choose what carries HTTP."""
+    return "--http-server", request.param
+
 
 class Served:
     def __init__(self, process: subprocess.Popen, url: str) -> None:
@@ -56,8 +64,8 @@ def new_repo(url, **query):
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
-def test_one_process_serves_until_a_signal(tmp_path, name):
-    with serve("--data", tmp_path / "data") as served:
+def test_one_process_serves_until_a_signal(tmp_path, name, carrier):
+    with serve("--data", tmp_path / "data", *carrier) as served:
         root = new_repo(served.url)
         key = f"{served.url}/api/node/{root}/kv/key/k"
         assert httpx.post(key, content=b"value").status_code == 200
@@ -79,8 +87,8 @@ def test_the_line_that_others_wait_for(tmp_path):
         assert httpx.get(f"{served.url}/api/heartbeat").text == "OK"
 
 
-def test_a_request_that_runs_is_finished(tmp_path):
-    with serve("--data", tmp_path / "data") as served:
+def test_a_request_that_runs_is_finished(tmp_path, carrier):
+    with serve("--data", tmp_path / "data", *carrier) as served:
         root = new_repo(served.url)
         body = os.urandom(50_000)
         with socket.create_connection(("127.0.0.1", served.port)) as client:
@@ -98,9 +106,9 @@ def test_a_request_that_runs_is_finished(tmp_path):
         assert httpx.get(f"{served.url}/api/node/{root}/kv/key/k").content == body
 
 
-def test_a_second_signal_ends_at_once(tmp_path):
+def test_a_second_signal_ends_at_once(tmp_path, carrier):
     with (
-        serve("--data", tmp_path / "data") as served,
+        serve("--data", tmp_path / "data", *carrier) as served,
         socket.create_connection(("127.0.0.1", served.port)) as client,
     ):
         client.sendall(b"POST /api/repos HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
@@ -180,8 +188,8 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 
 
 @needs_proc
-def test_workers_share_the_work_and_are_replaced(tmp_path):
-    with serve("--data", tmp_path / "data", "--workers", 2) as served:
+def test_workers_share_the_work_and_are_replaced(tmp_path, carrier):
+    with serve("--data", tmp_path / "data", *carrier, "--workers", 2) as served:
         root = new_repo(served.url)
         key = f"{served.url}/api/node/{root}/kv/key"
         for i in range(20):  # each on a connection of its own, so by either worker
@@ -224,8 +232,8 @@ def test_workers_that_cannot_start(tmp_path):
         assert "Error: " in process.stderr.read()
 
 
-def test_many_clients_of_several_workers(tmp_path):
-    with serve("--data", tmp_path / "data", "--workers", 2, "--quiet") as served:
+def test_many_clients_of_several_workers(tmp_path, carrier):
+    with serve("--data", tmp_path / "data", *carrier, "--workers", 2, "--quiet") as served:
         root = new_repo(served.url)
         failures = []
 

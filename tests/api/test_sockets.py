@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import httpx
@@ -167,6 +167,31 @@ async def test_many_requests_on_one_connection(service):
             writer.write(b"GET /api/big/1 HTTP/1.1\r\nHost: x\r\n\r\n")
             assert "connection: close" not in (await read_head(reader)).lower()
             await reader.readexactly(1)
+
+
+async def test_heads_without_end_end_the_connection(service, small):
+    async with service.connection() as (reader, writer):
+        with suppress(ConnectionError):
+            writer.write(b"GET /api/echo HTTP/1.1\r\nHost: x\r\n")
+            for _ in range(40):
+                writer.write(b"X-More: " + b"y" * 50_000 + b"\r\n")
+                await writer.drain()
+            await asyncio.wait_for(reader.read(), 10)
+            writer.write(b"\r\n\r\n")
+            await writer.drain()
+    assert small.seen is None
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("dagdvid.api.servers.IDLE", 0.2)
+    monkeypatch.setattr("dagdvid.api.connection.IDLE", 0.2)
+
+
+async def test_connections_without_a_request_are_closed(impatient, service):
+    async with service.connection() as (reader, writer):
+        writer.write(b"GET /api/echo HTTP/1.1\r\n")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
 
 
 def test_a_taken_address():
