@@ -37,6 +37,12 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
         def capture_signals(self) -> Iterator[None]:
             yield  # signals are the caller's
 
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            # asyncio accepts as many connections at a time as its backlog says. With 1, workers that share a socket
+            # share a burst of connections, too; the socket itself may then hold more of them again.
+            await super().startup(sockets)
+            sock.listen(BACKLOG)
+
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the service has logged whatever is wrong
     server = Server(
         uvicorn.Config(
@@ -49,7 +55,7 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            backlog=BACKLOG,
+            backlog=1,
             timeout_keep_alive=int(IDLE),
             timeout_graceful_shutdown=int(GRACE),
         )

@@ -27,7 +27,7 @@ class ServerProcess:
         """
         self.data = data
         # A session of its own keeps a Ctrl-C at the terminal from it: whoever started it also stops it.
-        # -P: what is installed, not a folder of that name where the user happens to stand (a checkout has no dagdvid/api).
+        # -P: the installed program, not a folder of its name where the user stands: a checkout has no dagdvid/api.
         words = [sys.executable, "-P", "-m", "dagdvid", "serve", "--data", str(data), "--http", http, "--quiet"]
         self._process = subprocess.Popen(  # noqa: S603 - no shell, our own program
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True

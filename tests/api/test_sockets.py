@@ -170,15 +170,13 @@ async def test_many_requests_on_one_connection(service):
 
 
 async def test_heads_without_end_end_the_connection(service, small):
-    async with service.connection() as (reader, writer):
-        with suppress(ConnectionError):
+    with suppress(ConnectionError):
+        async with service.connection() as (reader, writer):
             writer.write(b"GET /api/echo HTTP/1.1\r\nHost: x\r\n")
             for _ in range(40):
                 writer.write(b"X-More: " + b"y" * 50_000 + b"\r\n")
                 await writer.drain()
             await asyncio.wait_for(reader.read(), 10)
-            writer.write(b"\r\n\r\n")
-            await writer.drain()
     assert small.seen is None
 
 

@@ -288,6 +288,20 @@ def test_a_commit_with_the_records_as_a_parent(pair: Pair):
     refused(pair, packed(remade_commit(frames, parents=[record, first])))
 
 
+def test_a_commit_with_another_parent_than_its_changes_rest_on(pair: Pair):
+    pair.send_blob()
+    pair.deliver(pair.bundle())
+    sender = pair.sender
+    side = sender.json("POST", f"/api/node/{pair.root}/branch", {"branch": "side"})["child"]
+    sender("POST", f"/api/node/{side}/kv/key/k", b"on the side")
+    sender.json("POST", f"/api/node/{side}/commit", {})
+    frames = frames_of(pair.bundle())
+    root, child = (sender.json("GET", f"/api/node/{uuid}/hash")["hash"] for uuid in (pair.root, pair.child))
+    refused(pair, packed(remade_commit(frames, parents=[child])))
+    refused(pair, packed(remade_commit(frames, parents=[child, root])))
+    pair.deliver(packed(frames))
+
+
 def test_a_second_commit_for_a_bound_version(pair: Pair):
     pair.send_blob()
     frames = frames_of(pair.bundle())

@@ -244,3 +244,28 @@ def test_every_type_of_object_is_walked(shop: Shop):
     record = by_kind[ObjectType.RECORD][0]  # the oldest: history of the repo record
     shop.damage(record)
     assert record.hex() in {p["object"] for p in shop.fsck()["problems"]}
+
+
+def test_a_missing_pack(shop: Shop, config):
+    """The file of all blobs is gone: what lies in trees is served, what lay in blobs is named."""
+    packs = shop.call.server.store.packs
+    ref = shop.value(shop.root, "kv", "kv0007")
+    number = packs.locate([ref.id])[ref.id][0]
+    ((name,),) = packs.database.rows("SELECT name FROM packs WHERE no = ?", (number,))
+    file = packs.path(name)
+    shop.call.server.close()
+    file.unlink()
+    again = Server.open(config)
+    try:
+        shop.call.server = again
+        assert shop.get(shop.root, "kv", "kv0001") == b"value 1 of kv"
+        with pytest.raises(DamageError):
+            shop.get(shop.root, "kv", "kv0007")
+        report = shop.fsck()
+        assert not report["ok"]
+        assert ref.id.hex() in {p.get("object") for p in report["problems"]}
+        assert {p["instance"] for p in report["problems"] if "instance" in p} == {"kv", "kw", "free"}
+        shop.put(shop.child, "kv", "kv0007", b"again" * 200)
+        assert shop.get(shop.child, "kv", "kv0007") == b"again" * 200
+    finally:
+        again.close()
