@@ -40,6 +40,9 @@ class Hot:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """One request, or the application's whole life."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # there are none here
+            return
         if scope["type"] != "http" or scope["method"] not in self._methods:
             await self.app(scope, receive, send)
             return

@@ -113,7 +113,9 @@ def run(a: Client, b: Client, gray: np.ndarray, keys: int, one_key: int) -> None
     child = a("POST", f"{at}/newversion").json()["child"]
     edited = gray.copy()
     half = max(n // 2 // 64 * 64, 0)
-    edited[half : half + 64, half : half + 64, half : half + 64] = 255 - gray[half : half + 64, half : half + 64, half : half + 64]
+    edited[half : half + 64, half : half + 64, half : half + 64] = (
+        255 - gray[half : half + 64, half : half + 64, half : half + 64]
+    )
     patch = np.ascontiguousarray(edited[half : half + 64, half : half + 64, half : half + 64]).tobytes()
     below = f"/api/node/{child}"
     a("POST", f"{below}/gray/raw/0_1_2/64_64_64/{half}_{half}_{half}", content=patch)
@@ -134,7 +136,9 @@ def run(a: Client, b: Client, gray: np.ndarray, keys: int, one_key: int) -> None
     with step("compare the servers"):
         for uuid in (root, child):
             for path in ("hash", "bodies/keys", f"gray/{box}", "bodies/keyrangevalues/a/z?json=true"):
-                assert a("GET", f"/api/node/{uuid}/{path}").content == b("GET", f"/api/node/{uuid}/{path}").content, path
+                assert a("GET", f"/api/node/{uuid}/{path}").content == b("GET", f"/api/node/{uuid}/{path}").content, (
+                    path
+                )
     last = a("POST", f"/api/node/{child}/newversion").json()["child"]
     with step(f"post {one_key:,} keys"):
         post_keys(a, f"/api/node/{last}/many", one_key)

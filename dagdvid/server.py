@@ -149,9 +149,11 @@ class Server:
             if matched:
                 route, args = matched
                 return Found(route, args | ({"uuid": parts[1]} if prefix else {}), scope)
-        if len(parts) >= 3 and parts[0] == "node" and parts[2]:
-            return self._find_data(method, parts, path)
-        return None
+        if len(parts) < 3 or parts[0] != "node" or not parts[2]:
+            return None
+        if parts[3:] == [""] and NODE.methods(parts[2:3]):
+            return None  # DVID takes a slash at the end of an instance's paths, not of a version's
+        return self._find_data(method, parts, path)
 
     def handle(self, found: Found, request: Request) -> Reply:
         """Run a route.

@@ -54,9 +54,7 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
 
 
 def test_the_command_line_comes_first(tmp_path):
-    path = toml(
-        tmp_path, '[server]\nhttpAddress = ":1"\n[store.x]\npath = "a"\ndurability = "full"'
-    )
+    path = toml(tmp_path, '[server]\nhttpAddress = ":1"\n[store.x]\npath = "a"\ndurability = "full"')
     config = load(path, data=Path("other"), http="[::1]:99", workers=3, readonly=True, access_log=False)
     assert (config.data, config.host, config.port, config.workers) == (Path("other"), "::1", 99, 3)
     assert config.readonly

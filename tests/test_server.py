@@ -78,6 +78,7 @@ def test_paths_without_a_route(server: Server, root: str):
         ("GET", f"/api/node/{root}"),
         ("GET", f"/api/node/{root}/"),
         ("GET", f"/api/repo/{root}/info/more"),
+        ("GET", f"/api/node/{root}/status/"),
     ):
         assert server.find(method, path) is None, (method, path)
 

@@ -192,6 +192,16 @@ async def test_connections_without_a_request_are_closed(impatient, service):
         assert await asyncio.wait_for(reader.read(), 10) == b""
 
 
+async def test_upgrades_are_not_taken(service):
+    async with service.connection() as (reader, writer):
+        writer.write(
+            b"GET /api/echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        status = (await read_head(reader)).split()[1]
+    assert status in ("200", "403")  # ignored, or refused
+
+
 def test_a_taken_address():
     with listen(Config(data=None, port=0)) as sock:
         port = sock.getsockname()[1]

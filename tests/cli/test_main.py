@@ -13,7 +13,7 @@ from dagdvid.cli.child import ServerProcess
 from dagdvid.cli.client import LocalApi
 from dagdvid.cli.target import Target
 
-COMMANDS = ["serve", "demo", "repos", "log", "commit", "branch", "diff", "push", "pull", "clone", "fsck", "stats"]
+COMMANDS = ["serve", "demo", "repos", "log", "commit", "branch", "diff", "push", "pull", "clone", "fsck", "gc", "stats"]
 
 
 def test_the_commands(run):
