@@ -1,4 +1,4 @@
-"""The whole path on real input: a 512^3 volume and 100,000 keys posted, committed, edited in a child, diffed and pushed.
+"""The whole path on real input: a 512^3 volume and 100,000 keys posted, committed, edited in a child, diffed, pushed.
 
     python benchmarks/first_light.py [--generator PATH/volumes.py] [--edge 512] [--keys 100000] [--one-key 1000000]
 
@@ -92,9 +92,12 @@ def main() -> None:
     parser.add_argument("--one-key", type=int, default=1_000_000)
     args = parser.parse_args()
     gray = volume(args.edge, args.generator)
-    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "a", "127.0.0.1:0") as first:
-        with ServerProcess(Path(folder) / "b", "127.0.0.1:0") as second:
-            run(Client(first.url), Client(second.url), gray, args.keys, args.one_key)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ServerProcess(Path(folder) / "a", "127.0.0.1:0") as first,
+        ServerProcess(Path(folder) / "b", "127.0.0.1:0") as second,
+    ):
+        run(Client(first.url), Client(second.url), gray, args.keys, args.one_key)
 
 
 def run(a: Client, b: Client, gray: np.ndarray, keys: int, one_key: int) -> None:
