@@ -140,6 +140,8 @@ class Datatype(ABC):
     routes: RouteTable
     summary: str
     """One line for the help."""
+    info_methods: frozenset[str] = frozenset({"GET", "HEAD", "POST"})
+    """Methods under which DVID's type answers `info`; some look at the method, most do not."""
     logs: bool = False
     """It keeps a mutation log (`Txn.log`), so that its instances answer mutations and mutations-range."""
     mergeable: frozenset[str] = frozenset()

@@ -10,7 +10,7 @@ from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, UnknownName
 from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
-from dagdvid.repo.describe import describe_instance
+from dagdvid.repo.describe import TAGGED, describe_instance, shown_tags
 from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
 from dagdvid.repo.model import Version
 from dagdvid.repo.mutations import along, mutations
@@ -23,14 +23,16 @@ __all__ = ["ANY_DATA", "DIFF"]
 _CHUNK = 64 * 2**10
 
 
-def info(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
-    """Any method: info."""
+def info(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
+    """GET info, and HEAD and POST where DVID's type takes them."""
+    if request.method not in datatype(instance.typename).info_methods:
+        raise BadRequest(f"{instance.typename} answers info to GET only, not to {request.method}")
     return json_reply(describe_instance(catalog, target.repo, target.version, instance))
 
 
 def tags(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
     """GET tags."""
-    return json_reply({"Tags": dict(instance.tags) or None})
+    return json_reply({"Tags": shown_tags(instance)})
 
 
 def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
@@ -39,10 +41,12 @@ def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Requ
     if not all(isinstance(value, str) for value in new.values()):
         raise BadRequest("tags must be strings")
     at = f"data/{instance.uuid}/tag/"
+    tagged = {f"data/{instance.uuid}/property/{TAGGED}": True}
 
     def facts(repo: Any) -> dict[str, Any]:
         old = repo.instances[instance.name].tags if request.flag("replace") else ()
-        return {at + name: None for name in old} | {at + name: value for name, value in new.items()}
+        cleared: dict[str, Any] = {at + name: None for name in old}
+        return cleared | {at + name: value for name, value in new.items()} | tagged
 
     catalog.change_record(target.repo.root, facts, request.user)
     return Reply()
@@ -162,7 +166,13 @@ def _chunked(parts: Iterator[str]) -> Iterator[bytes]:
 
 ANY_DATA = RouteTable(
     (
-        Route(("GET", "POST"), "info", info, "The instance's settings and properties at this version.", on_locked=True),
+        Route(
+            ("GET", "HEAD", "POST"),
+            "info",
+            info,
+            "The instance's settings and properties at this version.",
+            on_locked=True,
+        ),
         Route(("GET", "HEAD"), "mutations", get_mutations, "What was done to the instance in this version, as JSON."),
         Route(
             ("GET", "HEAD"),

@@ -11,7 +11,10 @@ from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo, Version
 
-__all__ = ["describe_instance", "describe_repo"]
+__all__ = ["TAGGED", "describe_instance", "describe_repo", "shown_tags"]
+
+TAGGED = "tagged"
+"""The property of an instance whose tags were set once."""
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +82,13 @@ def _base(catalog: Catalog, instance: Instance) -> dict[str, Any]:
         "Versioned": instance.versioned,
         "KVStore": where,
         "LogStore": where,
-        "Tags": dict(instance.tags) or None,
+        "Tags": shown_tags(instance),
     }
+
+
+def shown_tags(instance: Instance) -> dict[str, str] | None:
+    """The tags of an instance; None, as DVID has it, if it never had any."""
+    return dict(instance.tags) if instance.tags or instance.properties.get(TAGGED) else None
 
 
 def _describe_version(repo: Repo, version: Version) -> dict[str, Any]:

@@ -298,6 +298,19 @@ def test_tags(call, root):
         with pytest.raises(BadRequest):
             call.json("POST", at, bad)
     assert call.json("GET", at) == {"Tags": {"c": "4"}}
+    call.json("POST", at, {}, replace="true")
+    assert call.json("GET", at) == {"Tags": {}}
+    assert call.json("GET", f"/api/node/{root}/kv/info")["Base"]["Tags"] == {}
+
+
+def test_methods_of_info(call, root):
+    call("POST", f"/api/repo/{root}/instance", {"typename": "uint8blk", "dataname": "gray"})
+    whole = call.json("GET", f"/api/node/{root}/kv/info")
+    assert call.json("POST", f"/api/node/{root}/kv/info", {"ignored": "yes"}) == whole
+    assert call("HEAD", f"/api/node/{root}/kv/info").status == 200
+    for method in ("HEAD", "POST"):
+        with pytest.raises(BadRequest, match="GET only"):
+            call(method, f"/api/node/{root}/gray/info")
 
 
 def test_tags_of_versions(call, root):

@@ -21,6 +21,7 @@ class ImageBlk(Datatype):
 
     spaces = ("blocks", "meta")
     mergeable = frozenset({extents.SPACE})
+    info_methods = frozenset({"GET"})
     routes = ROUTES
     settings_help = SETTINGS_HELP
 
