@@ -36,7 +36,17 @@ _ERRORS: tuple[Any, ...] = (
     isal_zlib.error,
     ValueError,
 )
-_local = threading.local()
+
+
+class _Local(threading.local):
+    """zstd's contexts serve one thread each."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_local = _Local()
 
 
 def encode(data: bytes, codec: int | None = None) -> tuple[int, bytes]:
@@ -51,7 +61,7 @@ def encode(data: bytes, codec: int | None = None) -> tuple[int, bytes]:
     if codec == Codec.RAW or len(data) < _MIN_SIZE:
         return Codec.RAW, data
     if codec == Codec.ZSTD:
-        payload = _compressor().compress(data)
+        payload = _local.compressor.compress(data)
     elif codec == Codec.LZ4:
         payload = lz4.block.compress(data, store_size=False)
     else:
@@ -75,7 +85,7 @@ def decode(codec: int, size: int, payload: bytes) -> bytes:
         elif codec == Codec.ZSTD:
             if zstandard.get_frame_parameters(payload).content_size != size:
                 raise Corrupt("zstd frame of another size than its entry says")
-            data = _decompressor().decompress(payload, max_output_size=size, allow_extra_data=False)
+            data = _local.decompressor.decompress(payload, max_output_size=size, allow_extra_data=False)
         elif codec == Codec.LZ4:
             data = lz4.block.decompress(payload, uncompressed_size=size)
         elif codec == Codec.GZIP:
@@ -95,15 +105,3 @@ def _gunzip(payload: bytes, size: int) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise Corrupt("gzip stream does not end where its entry ends")
     return bytes(data)
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    if not hasattr(_local, "compressor"):
-        _local.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
-    return _local.compressor  # type: ignore[no-any-return]
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor()
-    return _local.decompressor  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.tree.node import Child, Value, encode_inner, encode_leaf
 from dagdvid.objects.tree.nodes import NodeWriter
@@ -17,7 +19,8 @@ class _Level:
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
-        self.items: list[Value] | list[Child] = []
+        self.items: list[Any] = []
+        """Values on level 0, children above."""
         self.closed = 0
         self.last: bytes = b""
 
@@ -98,12 +101,12 @@ class Builder:
             self._levels.append(_Level())
         return self._levels[level]
 
-    def _feed(self, level: int, keys: list[bytes], items: list[Value] | list[Child]) -> None:
+    def _feed(self, level: int, keys: list[bytes], items: list[Any]) -> None:
         lv = self._level(level)
         held = len(lv.keys)
         ends = cuts(keys, level, held)
         lv.keys = lv.keys + keys
-        lv.items = lv.items + items  # type: ignore[operator]
+        lv.items = lv.items + items
         if not ends:
             return
         start = 0
@@ -118,17 +121,16 @@ class Builder:
         lv.keys, lv.items = lv.keys[start:], lv.items[start:]
         self._feed(level + 1, up_keys, up_children)
 
-    def _close(self, level: int, keys: list[bytes], items: list[Value] | list[Child]) -> None:
+    def _close(self, level: int, keys: list[bytes], items: list[Any]) -> None:
         child = self._encode(level, keys, items)
         lv = self._levels[level]
         lv.closed += 1
         lv.last = child.id
         self._feed(level + 1, [keys[-1]], [child])
 
-    def _encode(self, level: int, keys: list[bytes], items: list[Value] | list[Child]) -> Child:
+    def _encode(self, level: int, keys: list[bytes], items: list[Any]) -> Child:
         if level == 0:
-            sizes = sum(map(len, keys)) + sum(len(v) if type(v) is bytes else v.size for v in items)  # type: ignore[union-attr,misc]
-            return Child(self.writer.write(ObjectType.LEAF, encode_leaf(keys, items)), len(keys), sizes)  # type: ignore[arg-type]
-        data = encode_inner(level, keys, items)  # type: ignore[arg-type]
-        entries, size = sum(c.entries for c in items), sum(c.size for c in items)  # type: ignore[union-attr,misc]
-        return Child(self.writer.write(ObjectType.NODE, data), entries, size)
+            size = sum(map(len, keys)) + sum(len(v) if type(v) is bytes else v.size for v in items)
+            return Child(self.writer.write(ObjectType.LEAF, encode_leaf(keys, items)), len(keys), size)
+        entries, size = sum(c.entries for c in items), sum(c.size for c in items)
+        return Child(self.writer.write(ObjectType.NODE, encode_inner(level, keys, items)), entries, size)

@@ -67,14 +67,14 @@ def _entries(builder: Builder, keys: list[bytes], values: list[Value], edits: li
     if not edits:
         builder.entries(keys, values)
         return
-    if not keys:
-        entries = [e for e in edits if e[1] is not None]
-    else:
+    entries = edits
+    if keys:
         merged: dict[bytes, Value | None] = dict(zip(keys, values, strict=True))
         merged.update(edits)
-        entries = sorted(e for e in merged.items() if e[1] is not None)
-    if entries:
-        builder.entries([k for k, _ in entries], [v for _, v in entries])  # type: ignore[misc]
+        entries = sorted(merged.items(), key=lambda entry: entry[0])
+    kept = [(key, value) for key, value in entries if value is not None]
+    if kept:
+        builder.entries([key for key, _ in kept], [value for _, value in kept])
 
 
 class _Edits:
