@@ -16,6 +16,7 @@
     ├── DamageError         stop and repair
     │   ├── Corrupt             bytes that do not match their checksum, hash or format
     │   └── MissingObject       a referenced object is in no layer
+    │       └── Lost                and it is known that it was lost: damaged, and found nowhere else
     ├── UnavailableError    try again later, or elsewhere
     │   ├── InUse               another process has the data directory
     │   ├── ReadOnly            the server or the directory takes no writes
@@ -40,6 +41,7 @@ __all__ = [
     "InUse",
     "KeyAbsent",
     "Locked",
+    "Lost",
     "MissingObject",
     "NoSpace",
     "ReadOnly",
@@ -148,6 +150,12 @@ class MissingObject(DamageError):
     """A referenced object is in no layer of the store."""
 
     code = "missing-object"
+
+
+class Lost(MissingObject):
+    """An object that a repair could not find anywhere; a backup that has it brings it back."""
+
+    code = "lost"
 
 
 class UnavailableError(DagdvidError):

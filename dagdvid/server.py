@@ -7,7 +7,7 @@ their retries. Everything is synchronous and safe for threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,10 +21,12 @@ from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.remote.routes import REMOTE, SYNC
+from dagdvid.remote.sources import open_sources
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
+from dagdvid.repo.repair import repair
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
 from dagdvid.repo.schema import TABLES
 from dagdvid.repo.snapshot import AboveLimit
@@ -121,6 +123,11 @@ class Server:
     def collect(self, *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
         """Collect garbage. Only where this process is the only one and serves nobody: see `repo.collect`."""
         return collect(self.catalog, dry_run=dry_run)
+
+    def repair(self, places: Sequence[str] = (), *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
+        """Repair the store, with what other servers (URLs) and data directories have. As `collect`: alone."""
+        with open_sources(places, self.config.data) as sources:
+            yield from repair(self.catalog, sources, dry_run=dry_run)
 
     def tables(self) -> Iterator[tuple[str, str, RouteTable]]:
         """All route tables: (scope, URL prefix, table); those of instances once for each datatype."""

@@ -12,7 +12,7 @@ from dagdvid.errors import DagdvidError
 from .demo import demo
 from .differences import diff
 from .serving import serve
-from .store import fsck, gc, stats
+from .store import fsck, gc, repair, stats
 from .transfer import clone, pull, push
 from .versions import branch, commit, log, repos
 
@@ -61,5 +61,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (serve, demo, repos, log, commit, branch, diff, push, pull, clone, fsck, gc, stats):
+for command in (serve, demo, repos, log, commit, branch, diff, push, pull, clone, fsck, repair, gc, stats):
     main.add_command(command)

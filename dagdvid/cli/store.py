@@ -11,7 +11,7 @@ from dagdvid.errors import BadRequest
 from .output import print_json, progress, size
 from .target import Target, as_json, show_progress, target_options
 
-__all__ = ["fsck", "gc", "stats"]
+__all__ = ["fsck", "gc", "repair", "stats"]
 
 
 @click.command
@@ -30,7 +30,48 @@ def fsck(target: Target, always: bool, as_json: bool) -> None:
         verdict = "all is well" if report["ok"] else f"{len(report['problems'])} problems, above"
         checked = f"{report['versions']:,} versions, {report['objects']:,} objects, {size(report['bytes'])}"
         click.echo(f"{verdict}: checked {checked}")
+        if report["lost"]:
+            click.echo(f"{report['lost']:,} objects are lost, as is known; dagdvid repair --from BACKUP may find them")
+        if not report["ok"]:
+            click.echo("stop the server, then run dagdvid repair --data DIR, with --from BACKUP if there is one")
     if not report["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+@click.command
+@click.option(
+    "--from", "places", metavar="DIR|URL", multiple=True, help="A backup, clone or server that may have what is lost."
+)
+@click.option("--dry-run", is_flag=True, help="Say what is wrong, and change nothing.")
+@show_progress
+@target_options
+@as_json
+def repair(target: Target, places: tuple[str, ...], always: bool, dry_run: bool, as_json: bool) -> None:
+    """Save what is intact of damaged packs, and get what is missing from other places, by its hash.
+
+    No server may have the directory. Damaged packs are kept beside the others, with names that end in ".damaged".
+    What is found nowhere is noted as lost, and reading it says so; the exit status is 1 then.
+    """
+    if target.server is not None:
+        raise BadRequest("repair needs the data directory for itself: stop the server, then name it with --data DIR")
+    with target.alone() as server, progress(always) as show:
+        told: dict[str, Any] = {}
+        for told in server.repair(places, dry_run=dry_run):
+            if "progress" in told:
+                show(told["progress"], told["done"], told["total"])
+    found = told["result"]
+    if as_json:
+        print_json(found)
+    else:
+        for pack in found["packs"]:
+            click.echo(f"{pack['problem']}: {pack['saved']:,} objects of it are intact")
+        for place, n in found["healed"].items():
+            click.echo(f"{n:,} objects brought back from {place}")
+        for problem in found["problems"]:
+            click.echo(", ".join(f"{name}: {value}" for name, value in problem.items()))
+        what = "all is well" if found["ok"] else "nothing was changed" if dry_run else "repaired"
+        click.echo(f"{what}; {found['lost']:,} objects are {'missing' if dry_run else 'lost'}")
+    if found["lost"] or (dry_run and not found["ok"]):
         raise click.exceptions.Exit(1)
 
 

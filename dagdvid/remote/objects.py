@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from dagdvid.errors import Unverified
 from dagdvid.objects.blobs import decode_blob_list
@@ -13,7 +13,7 @@ from dagdvid.remote.foreign import foreign
 
 __all__ = ["closure_of", "decode_ids", "encode_objects", "read_objects"]
 
-_ALLOWED = frozenset({ObjectType.BLOB, ObjectType.BLOB_LIST})
+_ALLOWED: frozenset[int] = frozenset({ObjectType.BLOB, ObjectType.BLOB_LIST})
 
 
 def encode_objects(objects: Iterable[Object]) -> bytes:
@@ -21,8 +21,8 @@ def encode_objects(objects: Iterable[Object]) -> bytes:
     return b"".join(item.id + encode_entry(item) for item in objects)
 
 
-def read_objects(data: bytes) -> Iterator[Object]:
-    """The objects of a stream, each proven to match its id. Only blobs and their lists travel this way.
+def read_objects(data: bytes, allowed: Container[int] = _ALLOWED) -> Iterator[Object]:
+    """The objects of a stream, each proven to match its id. For a sync, only blobs and their lists travel this way.
 
     Raises:
         Unverified: damaged or malformed.
@@ -33,7 +33,7 @@ def read_objects(data: bytes) -> Iterator[Object]:
         with foreign():
             size = entry_size(data, at + ID_SIZE)
             item = verified(decode_entry(name, data[at + ID_SIZE : at + ID_SIZE + size]))
-        if item.type not in _ALLOWED:
+        if item.type not in allowed:
             raise Unverified(f"object {name.hex()} is neither a blob nor a list of blobs")
         yield item
         at += ID_SIZE + size

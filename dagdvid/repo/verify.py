@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from dagdvid.errors import Corrupt, DagdvidError, DamageError, MissingObject
+from dagdvid.errors import Corrupt, DagdvidError, DamageError, Lost, MissingObject
 from dagdvid.objects.blobs import decode_blob_list
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import Object, verified
@@ -35,11 +35,20 @@ class Walk:
         self.versions = 0
         self.bytes = 0
         self.problems: list[dict[str, Any]] = []
+        self.wanting: set[bytes] = set()
+        """The objects that were missing, or not as they should be."""
+        self.lost = 0
+        """How many of those are known to be lost (`Lost`); they are no problems."""
         self.place: dict[str, Any] = {}
         self.names = {i.uuid: i.name for repo in catalog.repos().values() for i in repo.instances.values()}
 
     def problem(self, error: DagdvidError, name: bytes | None = None) -> None:
         """Note what is wrong with an object, and where it was met."""
+        if name is not None:
+            self.wanting.add(name)
+        if isinstance(error, Lost):
+            self.lost += 1
+            return
         if len(self.problems) < _MOST:
             at = {"object": name.hex()} if name else {}
             self.problems.append({"code": error.code, "error": str(error), **self.place, **at})
@@ -130,6 +139,7 @@ def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
             "versions": walk.versions,
             "objects": len(walk.seen),
             "bytes": walk.bytes,
+            "lost": walk.lost,
             "problems": walk.problems,
         }
     }

@@ -22,4 +22,8 @@ CREATE TABLE IF NOT EXISTS counters (   -- numbers that only grow, for all proce
     name    TEXT PRIMARY KEY,
     value   INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lost (       -- objects that a repair found nowhere
+    id      BLOB PRIMARY KEY,
+    noted   TEXT NOT NULL               -- when, RFC 3339
+) WITHOUT ROWID;
 """

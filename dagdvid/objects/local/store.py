@@ -16,6 +16,7 @@ from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, UnavailableErro
 from dagdvid.objects.local.appending import PACK_LIMIT, recover
 from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.files import Files, raise_limit
+from dagdvid.objects.local.lost import check_lost
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Operation, Put, Writer
@@ -123,6 +124,8 @@ class LocalStore:
     def get_many(self, ids: Sequence[bytes]) -> list[Object | None]:
         """As `ObjectStore.get_many`."""
         where = self.packs.locate(ids)
+        if len(where) < len(ids):
+            check_lost(self.database, [name for name in ids if name not in where])
         found = {name: self.packs.read(name, at) for name, at in sorted(where.items(), key=lambda item: item[1])}
         return [found.get(name) for name in ids]
 
