@@ -12,7 +12,8 @@
     ├── ConflictError       look again, then retry or merge
     │   ├── StaleRead           what the transaction read has changed since
     │   ├── RefMoved            a compare-and-swap lost
-    │   └── Diverged            both sides have changes the other lacks
+    │   ├── Diverged            both sides have changes the other lacks
+    │   └── PackGone            what is copied was given up meanwhile
     ├── DamageError         stop and repair
     │   ├── Corrupt             bytes that do not match their checksum, hash or format
     │   └── MissingObject       a referenced object is in no layer
@@ -44,6 +45,7 @@ __all__ = [
     "Lost",
     "MissingObject",
     "NoSpace",
+    "PackGone",
     "ReadOnly",
     "RefMoved",
     "RemoteError",
@@ -132,6 +134,12 @@ class Diverged(ConflictError):
     """Both sides have changes that the other lacks."""
 
     code = "diverged"
+
+
+class PackGone(ConflictError):
+    """A pack was given up while the store was copied: its objects lie elsewhere now."""
+
+    code = "pack-gone"
 
 
 class DamageError(DagdvidError):

@@ -9,22 +9,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dagdvid import service
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, StaleRead, UnknownName
+from dagdvid.objects.local.backup import FolderOrigin, copy_store
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
 from dagdvid.registry import datatype, datatype_names
+from dagdvid.remote.copying import ServerOrigin
 from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
+from dagdvid.remote.transfer import push
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
+from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
 from dagdvid.repo.repair import repair
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
@@ -32,7 +37,7 @@ from dagdvid.repo.schema import TABLES
 from dagdvid.repo.snapshot import AboveLimit
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
 
-__all__ = ["Found", "Server", "hold"]
+__all__ = ["Found", "Server", "backup", "hold", "restore"]
 
 _TRIES = 50
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -67,6 +72,23 @@ def hold(config: Config) -> ExitStack:
     return stack
 
 
+def backup(source: str, folder: Path, token: str = "") -> Iterator[dict[str, Any]]:
+    """Copy the store of a server (a URL) or a data directory to a folder; see `copy_store`."""
+    if "://" not in source:
+        return copy_store(FolderOrigin(Path(source)), folder, backup=True)
+    return _closing(origin := ServerOrigin(source, token), copy_store(origin, folder, backup=True))
+
+
+def _closing(origin: ServerOrigin, steps: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    with closing(origin):
+        yield from steps
+
+
+def restore(folder: Path, data: Path) -> Iterator[dict[str, Any]]:
+    """Make a data directory of a backup; see `copy_store`."""
+    return copy_store(FolderOrigin(folder), data, backup=False)
+
+
 class Server:
     """One process of a server on one data directory."""
 
@@ -86,6 +108,7 @@ class Server:
         self._tables: list[tuple[str, list[str], RouteTable]] = [
             ("server", [], REPOS),
             ("server", [], SYNC),
+            ("server", [], COPY),
             ("server", [], service.SERVICE),
             ("repo", ["repo", "{uuid}"], REPO),
             ("repo", ["repo", "{uuid}"], REMOTE),
@@ -116,6 +139,11 @@ class Server:
             stack.close()
             raise
 
+    @classmethod
+    def look(cls, folder: Path) -> Server:
+        """Open a data directory to look into it, changing nothing."""
+        return cls.open(Config(data=folder, readonly=True))
+
     def close(self) -> None:
         """Finish what waits and let the directory go."""
         self._stack.close()
@@ -128,6 +156,11 @@ class Server:
         """Repair the store, with what other servers (URLs) and data directories have. As `collect`: alone."""
         with open_sources(places, self.config.data) as sources:
             yield from repair(self.catalog, sources, dry_run=dry_run)
+
+    def push_to(self, url: str, spec: str) -> Iterator[dict[str, Any]]:
+        """Send a version and those before it to another server; see `remote.transfer.push`."""
+        repo, version = self.catalog.find(spec)
+        return push(self.catalog, repo, url, version.uuid)
 
     def tables(self) -> Iterator[tuple[str, str, RouteTable]]:
         """All route tables: (scope, URL prefix, table); those of instances once for each datatype."""

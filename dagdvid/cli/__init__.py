@@ -9,6 +9,7 @@ import click
 from dagdvid import __version__
 from dagdvid.errors import DagdvidError
 
+from .copies import backup, restore
 from .demo import demo
 from .differences import diff
 from .serving import serve
@@ -61,5 +62,22 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (serve, demo, repos, log, commit, branch, diff, push, pull, clone, fsck, repair, gc, stats):
+for command in (
+    serve,
+    demo,
+    repos,
+    log,
+    commit,
+    branch,
+    diff,
+    push,
+    pull,
+    clone,
+    backup,
+    restore,
+    fsck,
+    repair,
+    gc,
+    stats,
+):
     main.add_command(command)

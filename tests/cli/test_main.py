@@ -13,7 +13,8 @@ from dagdvid.cli.child import ServerProcess
 from dagdvid.cli.client import LocalApi
 from dagdvid.cli.target import Target
 
-COMMANDS = ["serve", "demo", "repos", "log", "commit", "branch", "diff", "push", "pull", "clone", "fsck", "gc", "stats"]
+COMMANDS = ["serve", "demo", "repos", "log", "commit", "branch", "diff", "push", "pull", "clone", "backup", "restore"]
+COMMANDS += ["fsck", "repair", "gc", "stats"]
 
 
 def test_the_commands(run):
@@ -27,7 +28,7 @@ def test_every_command_has_help(command, run):
     said = run(command, "-h").stdout
     assert said.startswith(f"Usage: dagdvid {command} ")
     options = {name for option in main.commands[command].params for name in option.opts}
-    if command not in ("serve", "demo"):
+    if command not in ("serve", "demo", "backup", "restore"):
         assert {"--data", "--server", "--json"} <= options
 
 

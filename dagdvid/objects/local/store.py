@@ -22,12 +22,13 @@ from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Operation, Put, Writer
 from dagdvid.objects.store import Object
 
-__all__ = ["FORMAT", "LocalStore", "hold", "next_value", "raise_counter"]
+__all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold", "next_value", "raise_counter"]
 
 FORMAT = 1
 """The version of the folder's format; newer ones are refused (SPEC 4.1)."""
 
-_INFO, _DATABASE, _PACKS, _LOCK = "dagdvid.json", "dagdvid.sqlite", "packs", "lock"
+INFO, DATABASE, PACKS, BACKUP = "dagdvid.json", "dagdvid.sqlite", "packs", "backup.json"
+_LOCK = "lock"
 
 
 @contextmanager
@@ -86,19 +87,23 @@ class LocalStore:
         self.readonly = readonly
         files = files or Files()
         if readonly:
-            if not (folder / _DATABASE).exists():
+            if not (folder / DATABASE).exists():
                 raise BadRequest(f"there is no dagdvid data in {folder}")
         else:
-            (folder / _PACKS).mkdir(parents=True, exist_ok=True)
-        known = (folder / _INFO).exists() or (folder / _DATABASE).exists()
+            if (folder / BACKUP).exists():
+                raise ReadOnly(
+                    f"{folder} is a backup: look into it with --readonly, or use dagdvid restore {folder} DIR"
+                )
+            (folder / PACKS).mkdir(parents=True, exist_ok=True)
+        known = (folder / INFO).exists() or (folder / DATABASE).exists()
         self.info = _read_info(folder) if known else _write_info(folder, files)
-        self.database = Database(folder / _DATABASE, readonly=readonly)
+        self.database = Database(folder / DATABASE, readonly=readonly)
         self._writer: Writer | None = None
         try:
             if not readonly:
                 conn = self.database.connect(write=True)
                 conn.executescript(TABLES + tables)
-            self.packs = Packs(folder / _PACKS, self.database, files)
+            self.packs = Packs(folder / PACKS, self.database, files)
             if not readonly:
                 if recovering:
                     recover(self.packs, conn)
@@ -171,14 +176,14 @@ def raise_counter(conn: sqlite3.Connection, counter: str, value: int) -> None:
 def _write_info(folder: Path, files: Files) -> dict[str, Any]:
     """Begin a folder: its description is the last thing that is made of it, and tells that all else is there."""
     info = {"format": FORMAT, "id": secrets.token_hex(16)}
-    temporary = folder / f"{_INFO}.{info['id']}"
+    temporary = folder / f"{INFO}.{info['id']}"
     fd = files.create(temporary)
     try:
         files.write(fd, json.dumps(info).encode(), 0)
         files.sync(fd)
     finally:
         files.close(fd)
-    files.rename(temporary, folder / _INFO)
+    files.rename(temporary, folder / INFO)
     files.sync_folder(folder)
     files.sync_folder(folder.parent)
     return info
@@ -186,14 +191,14 @@ def _write_info(folder: Path, files: Files) -> dict[str, Any]:
 
 def _read_info(folder: Path) -> dict[str, Any]:
     try:
-        info = json.loads((folder / _INFO).read_bytes())
+        info = json.loads((folder / INFO).read_bytes())
         version = int(info["format"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise Corrupt(f"{folder / _INFO} is missing or not what dagdvid wrote: restore it from a backup") from None
+        raise Corrupt(f"{folder / INFO} is missing or not what dagdvid wrote: restore it from a backup") from None
     if version > FORMAT:
         raise UnavailableError(
             f"{folder} has format {version}, this dagdvid knows {FORMAT} at most: use the release that wrote it"
         )
     if version < 1:
-        raise Corrupt(f"{folder / _INFO} has the impossible format {version}")
+        raise Corrupt(f"{folder / INFO} has the impossible format {version}")
     return dict(info)
