@@ -23,6 +23,8 @@ EXPECTED = {
     "damage": 500,
     "corrupt": 500,
     "missing-object": 500,
+    "lost": 500,
+    "pack-gone": 409,
     "error": 500,
     "remote": 502,
     "unavailable": 503,
