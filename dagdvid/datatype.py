@@ -110,6 +110,16 @@ class Txn(Snapshot, Protocol):
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key; no error if it is absent."""
 
+    def set_property(self, name: str, value: Any) -> None:
+        """Change a property of the instance: `Instance.properties`, for all versions at once; None removes it.
+
+        It stands in the repo record, is JSON without floats (write such a number as text), and changes together with
+        what is put here. If anything in the record changed meanwhile, the handler is run again with the new instance.
+
+        Raises:
+            BadRequest: a name that is empty or has a slash.
+        """
+
     def log(self, record: Mapping[str, Any]) -> None:
         """Add a record (JSON without floats) to the instance's mutation log, under the repo's next mutation id.
 

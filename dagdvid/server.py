@@ -278,13 +278,18 @@ class Server:
         )
 
     def _transact(self, route: Route, target: Target, instance: Instance, request: Request) -> Reply:
-        for _ in range(_TRIES):
+        for again in range(_TRIES):
+            if again:
+                repo = self.catalog.repo(target.repo.root)
+                target = Target(repo, repo.versions[target.version.uuid])
+                instance = repo.instance(request.args["data"])
+                self._check_lock(route, target, instance, request)
             txn = self.catalog.txn(*target, instance)
             reply = route.handler(instance, txn, request)
             if not isinstance(reply.body, bytes):
                 raise BadRequest("a mutating route cannot stream its answer")
             try:
-                self.catalog.commit_txn(txn, target.version)
+                self.catalog.commit_txn(txn, target.version, request.user)
             except StaleRead:
                 continue
             return reply

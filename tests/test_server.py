@@ -72,7 +72,7 @@ def test_paths_without_a_route(server: Server, root: str):
         ("GET", "/api"),
         ("GET", "/other/repos/info"),
         ("GET", "/api/nothing"),
-        ("DELETE", f"/api/repo/{root}"),
+        ("PUT", f"/api/repo/{root}"),
         ("GET", "/api/repos"),
         ("POST", "/api/repos/info"),
         ("GET", f"/api/node/{root}"),

@@ -21,7 +21,7 @@ from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, read_commit
 from dagdvid.repo.model import Repo, branch_text
-from dagdvid.repo.record import Record, load_facts, now, read_record
+from dagdvid.repo.record import Loaded, Record, load_facts, now, read_record
 
 __all__ = ["Taken", "take"]
 
@@ -57,14 +57,28 @@ def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str) 
     notes: dict[str, Any] = {}
     if repo is None and not received.commits:
         raise BadRequest(f"repo {received.repo} has no committed version: there is nothing to take")
-    record, instances, objects = _record(catalog, repo, received, remote, notes)
-    _check_owner(catalog, received.repo, instances)
+    record, loaded, objects = _record(catalog, repo, received, remote, notes)
+    instances = [instance.uuid for instance in loaded.instances.values()]
+    _check_owner(catalog, received.repo, [*instances, *loaded.deleted])
     versions = _versions(catalog, repo, received, remote, notes)
-    data = _data(catalog, repo, received, instances, remote, notes)
+    data = _data(catalog, repo, received, loaded, remote, notes)
     before = (repo.record, repo.generation) if repo else None
     objects = [*received.objects, *objects]
-    catalog.store.run(Accept(received.repo, versions, before, record, instances, data, objects, received.mutation))
+    branches = _renamed_branches(repo, loaded) if repo else {}
+    deleted = tuple(loaded.deleted)
+    catalog.store.run(
+        Accept(received.repo, versions, before, record, instances, data, objects, received.mutation, branches, deleted)
+    )
     return Taken(len(versions), notes)
+
+
+def _renamed_branches(repo: Repo, loaded: Loaded) -> dict[str, str]:
+    """Versions known here that the record puts on another branch than the record here does."""
+    return {
+        uuid: later.branch
+        for uuid, later in loaded.versions.items()
+        if uuid in repo.versions and later.branch is not None and later.branch != repo.later_branches.get(uuid)
+    }
 
 
 def _check_owner(catalog: Catalog, root: str, instances: Collection[str]) -> None:
@@ -170,8 +184,8 @@ class _Landing:
 
 def _record(
     catalog: Catalog, repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]
-) -> tuple[bytes, list[str], list[Object]]:
-    """The record to stand at, the data UUIDs it names, and what to store for it."""
+) -> tuple[bytes, Loaded, list[Object]]:
+    """The record to stand at, what it says, and what to store for it."""
     theirs = received.refs.record
     objects: list[Object] = []
     parents = _parents(catalog, received)
@@ -188,8 +202,7 @@ def _record(
     if root is None:
         known = received.records.get(result)
         root = known.root if known else read_record(catalog.nodes, result).root
-    instances = [i.uuid for i in load_facts(catalog.nodes, root).instances.values()]
-    return result, instances, objects
+    return result, load_facts(catalog.nodes, root), objects
 
 
 def _merge(
@@ -254,14 +267,17 @@ def _data(
     catalog: Catalog,
     repo: Repo | None,
     received: Received,
-    instances: Collection[str],
+    loaded: Loaded,
     remote: str,
     notes: dict[str, Any],
 ) -> dict[str, tuple[bytes | None, bytes]]:
     """Refs of unversioned instances: by fast-forward only."""
+    instances = {instance.uuid for instance in loaded.instances.values()}
     moves: dict[str, tuple[bytes | None, bytes]] = {}
     parents = _parents(catalog, received)
     for uuid, new in received.refs.data.items():
+        if uuid in loaded.deleted:
+            continue
         if uuid not in instances:
             raise Unverified(f"bundle with a ref of instance {uuid}, which its record does not have")
         instance = repo.by_data_uuid.get(uuid) if repo else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dagdvid.errors import Diverged, RefMoved
 from dagdvid.objects.local.store import raise_counter
 from dagdvid.objects.store import Object
-from dagdvid.repo.operations import touch
+from dagdvid.repo.operations import rebranch, touch
 from dagdvid.repo.record import now
 from dagdvid.repo.staging import mutation_counter
 
@@ -50,6 +50,10 @@ class Accept:
     objects: Sequence[Object] = field(default_factory=tuple)
     mutation: int = 0
     """The greatest mutation id that came: those given out here from now on are above it."""
+    branches: Mapping[str, str] = field(default_factory=dict)
+    """Versions known here that the record puts on other branches."""
+    deleted: Sequence[str] = ()
+    """Data UUIDs that the record has tombstones of."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises RefMoved: the repo is not as it was, or a version is bound; Diverged: both sides changed something."""
@@ -67,6 +71,8 @@ class Accept:
             (repo,) = row
         for uuid in self.instances:
             conn.execute("INSERT OR IGNORE INTO data (uuid) VALUES (?)", (uuid,))
+        conn.executemany("DELETE FROM data WHERE uuid = ?", [(uuid,) for uuid in self.deleted])
+        rebranch(conn, repo, self.branches)
         for version in self.versions:
             _add(conn, repo, version)
         for uuid, (old, new) in self.data.items():

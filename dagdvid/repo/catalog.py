@@ -8,19 +8,23 @@ import threading
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, DamageError, RefMoved
+from dagdvid.errors import BadRequest, DamageError, RefMoved, StaleRead, UnknownName
 from dagdvid.objects.local.store import LocalStore
+from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
+from dagdvid.repo import passcodes
 from dagdvid.repo.commits import content_of, read_commit
 from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name
 from dagdvid.repo.names import find_version
-from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts
+from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together
 from dagdvid.repo.record import (
     Facts,
+    Later,
     Loaded,
     instance_facts,
     load_facts,
@@ -38,6 +42,7 @@ __all__ = ["Catalog"]
 
 _ROOTS_KEPT = 100_000
 _TRIES = 20
+_NOTHING = Later()
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +72,22 @@ class Catalog:
                 self._load(generation)
         return self._repos
 
+    def repo(self, root: str) -> Repo:
+        """A repo as it is now.
+
+        Raises:
+            UnknownName: it has been deleted.
+        """
+        repo = self.repos().get(root)
+        if repo is None:
+            raise UnknownName(f"there is no repo {root}: it has been deleted")
+        return repo
+
     def find(self, text: str) -> tuple[Repo, Version]:
         """The version that a text means (see `names`), and its repo."""
         for repo in self.repos().values():
             version = repo.versions.get(text)
-            if version is not None and is_uuid(text):
+            if version is not None and is_uuid(text) and not version.hidden:
                 return repo, version
         return find_version(list(self.repos().values()), text)
 
@@ -99,19 +115,26 @@ class Catalog:
         """An instance at a version, for writing; `commit_txn` makes the changes."""
         txn = VersionTxn(*self._view(repo, version, instance))
         txn.pool = self.pool
-        txn.repo = repo.id
+        txn.home = repo
         return txn
 
-    def commit_txn(self, txn: VersionTxn, version: Version) -> None:
+    def commit_txn(self, txn: VersionTxn, version: Version, user: str = "") -> None:
         """Make the changes of a transaction, durably.
 
         Raises:
             Locked: the version was committed meanwhile.
             StaleRead: what the transaction read has changed: run it again.
         """
-        operation = txn.stage(version.id if txn.instance.versioned else 0)
-        if operation is not None:
+        operation: Operation | None = txn.stage(version.id if txn.instance.versioned else 0)
+        if txn.properties:
+            change = self.record_change(txn.home, txn.properties, user)
+            operation = Together([change, operation]) if operation is not None else change
+        if operation is None:
+            return
+        try:
             self.store.run(operation)
+        except RefMoved:
+            raise StaleRead("the repo record has changed meanwhile") from None
 
     def roots(self, root: bytes, data_uuid: str) -> Mapping[str, bytes]:
         """The roots of an instance's key spaces in a version tree."""
@@ -170,8 +193,8 @@ class Catalog:
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
-    def create_repo(self, alias: str, description: str, root: str = "") -> str:
-        """A new repo with an open root version; its UUID.
+    def create_repo(self, alias: str, description: str, root: str = "", passcode: str = "") -> str:
+        """A new repo with an open root version; its UUID. A passcode, if any, guards renaming and deleting.
 
         Raises:
             BadRequest: the UUID asked for is taken, or cannot stand in a URL.
@@ -182,21 +205,37 @@ class Catalog:
             raise BadRequest(f"UUID {root} is taken")
         facts = {"alias": alias, "description": description, "created": now()}
         record, objects = make_record(self.nodes, None, facts)
-        self.store.run(CreateRepo(root, record, objects))
+        self.store.run(CreateRepo(root, record, objects, passcodes.scrambled(passcode) if passcode else None))
         return root
 
-    def change_record(self, root: str, facts: Callable[[Repo], Facts], user: str = "", new_data: str = "") -> None:
-        """Change facts of a repo's record: `facts` is asked again if another change came first."""
+    def change_record(
+        self,
+        root: str,
+        facts: Callable[[Repo], Facts],
+        user: str = "",
+        new_data: str = "",
+        around: Callable[[SetRecord], Operation] | None = None,
+    ) -> None:
+        """Change facts of a repo's record: `facts` is asked again if another change came first.
+
+        around: makes the operation to run, of which the change of the record shall be a part.
+        """
         with self._recording:  # threads take turns, so that only other processes can come between
             for _ in range(_TRIES):
-                repo = self.repos()[root]
-                after, objects = make_record(self.nodes, repo.record, facts(repo), user)
+                repo = self.repo(root)
+                change = self.record_change(repo, facts(repo), user)
+                operation = replace(change, new_data=new_data) if around is None else around(change)
                 try:
-                    self.store.run(SetRecord(repo.id, repo.record, after, objects, new_data))
+                    self.store.run(operation)
                 except RefMoved:
                     continue
                 return
         raise RefMoved("the repo record keeps changing; try again")
+
+    def record_change(self, repo: Repo, facts: Facts, user: str = "") -> SetRecord:
+        """The operation that changes facts of a repo's record, if it is still where `repo` has it."""
+        after, objects = make_record(self.nodes, repo.record, facts, user)
+        return SetRecord(repo.id, repo.record, after, objects)
 
     def add_log(self, root: str, lines: Sequence[str], user: str = "") -> None:
         """Append lines to a repo's log."""
@@ -296,7 +335,9 @@ class Catalog:
                 texts=loaded.texts,
                 log=tuple(loaded.log),
                 instances=loaded.instances,
-                versions={row[1]: _version(row) for row in versions[number]},
+                deleted=loaded.deleted,
+                later_branches={uuid: v.branch for uuid, v in loaded.versions.items() if v.branch is not None},
+                versions={row[1]: _version(row, loaded.versions.get(row[1], _NOTHING)) for row in versions[number]},
                 numbers={i.uuid: numbers[i.uuid] for i in loaded.instances.values() if i.uuid in numbers},
                 damage=damage,
             )
@@ -310,15 +351,15 @@ def _check_name(text: str) -> None:
         raise BadRequest(f"{text!r} cannot be a UUID or tag")
 
 
-def _version(row: Sequence[Any]) -> Version:
+def _version(row: Sequence[Any], later: Later) -> Version:
     number, uuid, branch, parents, note, log, user, created, updated, state, commit, epoch, base = row
     return Version(
         id=number,
         uuid=uuid,
         branch=branch,
         parents=tuple(json.loads(parents)),
-        note=note,
-        log=tuple(json.loads(log)),
+        note=note if later.note is None else later.note,
+        log=(*json.loads(log), *later.log),
         user=user,
         created=created,
         updated=updated,
@@ -326,4 +367,6 @@ def _version(row: Sequence[Any]) -> Version:
         commit=commit,
         epoch=epoch,
         base=base,
+        hidden=later.hidden,
+        fixed=later.fixed,
     )

@@ -12,6 +12,7 @@ from typing import Any
 from dagdvid.errors import Corrupt
 from dagdvid.objects.local.sweep import Swept, sweep
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.removal import DropOrphans
 from dagdvid.repo.verify import Walk, walk_all
 
 __all__ = ["collect"]
@@ -23,6 +24,8 @@ def collect(catalog: Catalog, *, dry_run: bool = False) -> Iterator[dict[str, An
     Raises:
         Corrupt: the store is damaged; nothing was changed.
     """
+    if not dry_run:
+        catalog.store.run(DropOrphans())
     walk = Walk(catalog)
     yield from walk_all(walk)
     if walk.problems:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
     """A repo with all its versions and instances; extents are those of the master leaf."""
-    leaf = repo.leaf("") or next(iter(repo.versions.values()))
+    leaf = repo.leaf("") or repo.versions[repo.root]
     mutation = catalog.mutation_id(repo)
     return {
         "Root": repo.root,
@@ -34,7 +34,7 @@ def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
         },
         "DAG": {
             "Root": repo.root,
-            "Nodes": {uuid: _describe_version(repo, repo.versions[uuid]) for uuid in sorted(repo.versions)},
+            "Nodes": {v.uuid: _describe_version(repo, v) for v in sorted(repo.shown, key=lambda v: v.uuid)},
         },
         "MutationID": mutation,
         "SavedMutationID": mutation,
@@ -99,8 +99,8 @@ def _describe_version(repo: Repo, version: Version) -> dict[str, Any]:
         "UUID": version.uuid,
         "VersionID": version.id,
         "Locked": version.locked,
-        "Parents": [repo.versions[p].id for p in version.parents],
-        "Children": [repo.versions[c].id for c in repo.children[version.uuid]],
+        "Parents": [parent.id for parent in repo.shown_parents(version)],
+        "Children": [child.id for child in repo.shown_children(version)],
         "Created": version.created,
         "Updated": version.updated,
     }

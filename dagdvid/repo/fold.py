@@ -148,7 +148,8 @@ def _staged(catalog: Catalog, repo: Repo, version: Version) -> Mapping[str, list
     found: dict[str, list[str]] = {}
     sql = "SELECT DISTINCT data, space FROM staging WHERE version = ? ORDER BY data, space"
     for number, space in catalog.store.database.rows(sql, (version.id,)):
-        found.setdefault(names[number], []).append(space)
+        if number in names:  # else its instance was deleted
+            found.setdefault(names[number], []).append(space)
     return found
 
 

@@ -89,6 +89,8 @@ class _Work:
     def instance(self, key: bytes, base: Value | None, ours: Value | None, theirs: Value | None) -> Value | None:
         """Merge the content of an instance that both sides changed."""
         uuid = key.hex()
+        if uuid in self.repo.deleted:
+            return ours  # what it holds is given up
         instance = self.repo.by_data_uuid[uuid]
         kind = datatype(instance.typename)
         old, mine, other = (self._content(value) for value in (base, ours, theirs))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Corrupt, UnknownName
@@ -52,6 +53,10 @@ class Version:
     epoch: int
     base: bytes | None = None
     """Of a merge: the merged version tree. Others stand on the tree of their first parent."""
+    hidden: bool = False
+    """It is not shown and cannot be named; versions after it still stand on it."""
+    fixed: str = ""
+    """Why it can never be amended: "published" or "signed"; empty if it can."""
 
     @property
     def locked(self) -> bool:
@@ -74,9 +79,13 @@ class Repo:
     instances: Mapping[str, Instance]
     """By name."""
     versions: Mapping[str, Version]
-    """By UUID, in order of creation here."""
+    """By UUID, in order of creation here, the hidden ones among them."""
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Local number of each instance, by data UUID."""
+    deleted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Tombstones of deleted instances, by data UUID: what versions still hold of them is given up."""
+    later_branches: Mapping[str, str] = field(default_factory=dict)
+    """Branches that the record puts versions on, by version UUID, where they differ from the commits'."""
     damage: str = ""
     """Why its record, and with it its instances and texts, cannot be read; empty if it can."""
 
@@ -86,6 +95,11 @@ class Repo:
             raise Corrupt(self.damage)
 
     @cached_property
+    def shown(self) -> list[Version]:
+        """The versions that are not hidden, in order of creation."""
+        return [version for version in self.versions.values() if not version.hidden]
+
+    @cached_property
     def children(self) -> dict[str, list[str]]:
         """The children of each version, in order of creation."""
         found: dict[str, list[str]] = {uuid: [] for uuid in self.versions}
@@ -93,6 +107,25 @@ class Repo:
             for parent in version.parents:
                 found[parent].append(version.uuid)
         return found
+
+    def shown_parents(self, version: Version) -> list[Version]:
+        """The parents of a version; in the place of hidden ones, those before them."""
+        return self._past_hidden(version, lambda v: v.parents)
+
+    def shown_children(self, version: Version) -> list[Version]:
+        """The children of a version; in the place of hidden ones, those after them."""
+        return self._past_hidden(version, lambda v: self.children[v.uuid])
+
+    def _past_hidden(self, version: Version, next_to: Callable[[Version], Sequence[str]]) -> list[Version]:
+        found: dict[str, Version] = {}
+        front = [self.versions[uuid] for uuid in reversed(next_to(version))]
+        while front:
+            near = front.pop()
+            if near.hidden:
+                front += [self.versions[uuid] for uuid in reversed(next_to(near))]
+            else:
+                found[near.uuid] = near
+        return list(found.values())
 
     @cached_property
     def by_data_uuid(self) -> dict[str, Instance]:
@@ -114,8 +147,10 @@ class Repo:
 
     def leaf(self, branch: str) -> Version | None:
         """The newest version of a branch; None if there is no such branch."""
-        for version in reversed(list(self.versions.values())):
-            same = any(self.versions[c].branch == branch for c in self.children[version.uuid])
+        for version in reversed(self.shown):
+            same = any(
+                self.versions[c].branch == branch and not self.versions[c].hidden for c in self.children[version.uuid]
+            )
             if version.branch == branch and not same:
                 return version
         return None
@@ -125,7 +160,8 @@ class Repo:
         version = self.leaf(branch)
         found = []
         while version is not None:
-            found.append(version)
+            if not version.hidden:
+                found.append(version)
             version = self.versions[version.parents[0]] if version.parents else None
         return found
 

@@ -47,7 +47,7 @@ def find_version(repos: Collection[Repo], text: str) -> tuple[Repo, Version]:
 
 
 def _by_prefix(repos: Collection[Repo], prefix: str) -> tuple[Repo, Version]:
-    found = [(repo, version) for repo in repos for uuid, version in repo.versions.items() if uuid.startswith(prefix)]
+    found = [(repo, version) for repo in repos for version in repo.shown if version.uuid.startswith(prefix)]
     if len(found) != 1:
         if found:
             raise BadRequest(f"more than one UUID matches {prefix!r}")

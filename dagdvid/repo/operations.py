@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dagdvid.errors import BadRequest, Locked, RefMoved
 from dagdvid.objects.local.store import next_value
+from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
 from dagdvid.repo.record import now
 
-__all__ = ["AddVersion", "Bind", "BindData", "CreateRepo", "Seal", "SetRecord", "SetRemote", "SetTexts", "touch"]
+__all__ = [
+    "AddVersion",
+    "Bind",
+    "BindData",
+    "CreateRepo",
+    "Seal",
+    "SetRecord",
+    "SetRemote",
+    "SetTexts",
+    "Together",
+    "rebranch",
+    "touch",
+]
 
 
 def touch(conn: sqlite3.Connection, repo: int) -> None:
@@ -44,6 +57,12 @@ def add_version(
         raise BadRequest(f"UUID {uuid} is taken") from None
 
 
+def rebranch(conn: sqlite3.Connection, repo: int, branches: Mapping[str, str]) -> None:
+    """Put versions on other branches."""
+    rows = [(branch, repo, uuid) for uuid, branch in branches.items()]
+    conn.executemany("UPDATE versions SET branch = ? WHERE repo = ? AND uuid = ?", rows)
+
+
 @dataclass(frozen=True)
 class CreateRepo:
     """A new repo with its open root version."""
@@ -51,6 +70,8 @@ class CreateRepo:
     root: str
     record: bytes
     objects: Sequence[Object]
+    passcode: tuple[bytes, bytes] | None = None
+    """Salt and hash."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises BadRequest: the UUID is taken."""
@@ -59,18 +80,23 @@ class CreateRepo:
             (self.root, self.record),
         ).fetchone()
         add_version(conn, row[0], self.root, "", (), "")
+        if self.passcode is not None:
+            conn.execute("INSERT INTO passcodes VALUES (?, ?, ?)", (row[0], *self.passcode))
         touch(conn, row[0])
 
 
 @dataclass(frozen=True)
 class SetRecord:
-    """Move a repo's record from one state to the next, and number a new instance."""
+    """Move a repo's record from one state to the next, with what this server keeps beside it."""
 
     repo: int
     before: bytes
     after: bytes
     objects: Sequence[Object]
     new_data: str = ""
+    """An instance to number."""
+    branches: Mapping[str, str] = field(default_factory=dict)
+    """Versions that go to other branches, as the record says."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises RefMoved: the record is no longer at `before`."""
@@ -81,7 +107,25 @@ class SetRecord:
             raise RefMoved("the repo record changed meanwhile")
         if self.new_data:
             conn.execute("INSERT INTO data (uuid) VALUES (?)", (self.new_data,))
+        rebranch(conn, self.repo, self.branches)
         touch(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several operations as one: all of them, or none."""
+
+    parts: Sequence[Operation]
+
+    @property
+    def objects(self) -> Sequence[Object]:
+        """Those of all parts."""
+        return [item for part in self.parts for item in part.objects]
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """In order."""
+        for part in self.parts:
+            part.apply(conn)
 
 
 @dataclass(frozen=True)

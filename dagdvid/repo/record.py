@@ -6,6 +6,9 @@
     data/<uuid>/tag/<name>        ... its tags
     data/<uuid>/sync/<uuid>       ... what it is synced with
     data/<uuid>/property/<name>   ... properties that its datatype lets change
+    data/<uuid>/deleted           ... its tombstone: {name, type, record, time, user}; `name` above is gone then
+    version/<uuid>/<field>        a version, changed after the fact: branch hidden note published signed
+    version/<uuid>/log/<ns>-<hex> ... a line for its log
 
 One fact a key, so that two records merge field by field. Values are canonical JSON.
 """
@@ -32,6 +35,8 @@ from dagdvid.registry import datatype
 
 __all__ = [
     "Facts",
+    "Later",
+    "Loaded",
     "Record",
     "instance_facts",
     "load_facts",
@@ -91,12 +96,29 @@ class Record:
 
 
 @dataclass
+class Later:
+    """What became of a version after the fact."""
+
+    branch: str | None = None
+    hidden: bool = False
+    note: str | None = None
+    log: list[str] = field(default_factory=list)
+    fixed: str = ""
+    """Why it can never be amended: "published" or "signed"; empty if it can."""
+
+
+@dataclass
 class Loaded:
     """What a record says, sorted out."""
 
     texts: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     instances: dict[str, Instance] = field(default_factory=dict)
+    """By name."""
+    deleted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Tombstones, by data UUID."""
+    versions: dict[str, Later] = field(default_factory=dict)
+    """By version UUID."""
 
 
 def now() -> str:
@@ -170,17 +192,34 @@ def load_facts(nodes: Nodes, root: bytes) -> Loaded:
             if head == "data":
                 uuid, _, name_ = rest.partition("/")
                 data.setdefault(uuid, {})[name_] = value
+            elif head == "version":
+                uuid, _, name_ = rest.partition("/")
+                _put_later(loaded.versions.setdefault(uuid, Later()), name_, value)
             elif head == "log" and isinstance(value, str):
                 loaded.log.append(value)
             elif isinstance(value, str):
                 loaded.texts[head] = value
-    names = {uuid: str(fields.get("name", uuid)) for uuid, fields in data.items()}
+    names = {uuid: str(fields["name"]) for uuid, fields in data.items() if "name" in fields}
     for uuid, fields in data.items():
+        if isinstance(fields.get("deleted"), dict):
+            loaded.deleted[uuid] = fields["deleted"]
+            continue
         instance = _instance(uuid, fields, names)
         if instance.name in loaded.instances:
             raise Corrupt(f"the record has two instances named {instance.name!r}")
         loaded.instances[instance.name] = instance
     return loaded
+
+
+def _put_later(later: Later, name: str, value: Any) -> None:
+    if name in ("branch", "note") and isinstance(value, str):
+        setattr(later, name, value)
+    elif name == "hidden":
+        later.hidden = value is True
+    elif name in ("published", "signed"):
+        later.fixed = name
+    elif name.startswith("log/") and isinstance(value, str):
+        later.log.append(value)
 
 
 def _instance(uuid: str, fields: dict[str, Any], names: dict[str, str]) -> Instance:

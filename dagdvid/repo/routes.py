@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import uuid as uuids
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest
-from dagdvid.registry import datatype
-from dagdvid.repo import fold
+from dagdvid.repo import fold, manage
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import describe_repo
+from dagdvid.repo.instances import new_instance
 from dagdvid.repo.merging import merge_versions
 from dagdvid.repo.model import MASTER, Repo, Version
 from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply
 
-__all__ = ["NODE", "REPO", "REPOS", "RESERVED", "Target"]
-
-RESERVED = frozenset({"log", "branch", "note", "commit", "newversion", "diff", "hash"})
-"""Names that no instance may have: DVID's, and the node endpoints that are ours."""
+__all__ = ["NODE", "REPO", "REPOS", "Target"]
 
 _TEXT_BODY = 16 * 2**20
 
@@ -55,7 +50,8 @@ def _lines(fields: Mapping[str, Any], *, required: bool = False) -> list[str]:
 def create_repo(catalog: Catalog, request: Request) -> Reply:
     """POST repos."""
     fields = _fields(request.json_object(required=False))
-    root = catalog.create_repo(_text(fields, "alias"), _text(fields, "description"), _text(fields, "root"))
+    texts = (_text(fields, name) for name in ("alias", "description", "root", "passcode"))
+    root = catalog.create_repo(*texts)
     return json_reply({"root": root})
 
 
@@ -101,6 +97,28 @@ def branch_versions(catalog: Catalog, target: Target, request: Request) -> Reply
     return json_reply([v.uuid for v in target.repo.line("" if branch == MASTER else branch)])
 
 
+def delete_repo(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """DELETE repo."""
+    _sure(request)
+    if target.version.uuid != target.repo.root:
+        raise BadRequest(f"to delete a repo, name it by its root: {target.repo.root}")
+    manage.delete_repo(catalog, target.repo, passcode=request.query.get("passcode", ""))
+    return Reply()
+
+
+def delete_instance(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """DELETE {data}."""
+    _sure(request)
+    passcode = request.query.get("passcode", "")
+    manage.delete_instance(catalog, target.repo, request.args["data"], request.user, passcode)
+    return Reply()
+
+
+def _sure(request: Request) -> None:
+    if not request.flag("imsure"):
+        raise BadRequest("this takes data away for good: say ?imsure=true")
+
+
 def create_instance(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST instance."""
     settings = {}
@@ -117,43 +135,6 @@ def create_instance(catalog: Catalog, target: Target, request: Request) -> Reply
     catalog.create_instance(target.repo.root, instance, request.user)
     text = f"Added {instance.name} [{instance.typename}] to node {target.version.uuid}"
     return json_reply({"result": text})
-
-
-def new_instance(settings: Mapping[str, str], origin: str) -> Instance:
-    """An instance of creation settings (names in lower case).
-
-    Raises:
-        BadRequest: a name that cannot be, or a setting that the datatype or all of them refuse.
-        UnknownName: no such datatype.
-    """
-    name, typename = settings.get("dataname", ""), settings.get("typename", "")
-    if not typename:
-        raise BadRequest("'typename' is missing")
-    if not name or "/" in name or not name.isprintable():
-        raise BadRequest(f"{name!r} cannot be the name of a data instance")
-    if name in RESERVED:
-        raise BadRequest(f"data instance name {name!r} is reserved")
-    versioned = settings.get("versioned", "true").lower()
-    if versioned not in ("true", "false", "1", "0"):
-        raise BadRequest(f"setting versioned must be true or false, not {versioned!r}")
-    tags = dict(_tag(item) for item in settings.get("tags", "").split(",") if item)
-    return Instance(
-        uuid=uuids.uuid4().hex,
-        name=name,
-        typename=typename,
-        origin=origin,
-        versioned=versioned in ("true", "1"),
-        settings=dict(settings),
-        config=datatype(typename).configure(settings),
-        tags=tags,
-    )
-
-
-def _tag(item: str) -> tuple[str, str]:
-    name, equals, value = item.partition("=")
-    if not equals or not name.strip():
-        raise BadRequest(f"setting tags wants name=value pairs with commas between, not {item!r}")
-    return name.strip(), value.strip()
 
 
 def note(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
@@ -260,8 +241,9 @@ REPOS = RouteTable(
             ("POST",),
             "repos",
             create_repo,
-            'Make a repo with an open root version. Body: JSON {"alias", "description", "root"}, all optional; '
-            '"root" is the UUID to give it. Answers {"root": UUID}.',
+            'Make a repo with an open root version. Body: JSON {"alias", "description", "root", "passcode"}, all '
+            'optional; "root" is the UUID to give it, and the passcode must then be said to rename or delete. Answers '
+            '{"root": UUID}.',
             right=Right.MANAGE,
             max_body=_TEXT_BODY,
         ),
@@ -269,9 +251,26 @@ REPOS = RouteTable(
     )
 )
 
+_SURE = {"imsure": "true, else nothing is done", "passcode": "that of the repo, if it has one"}
 REPO = RouteTable(
     (
         Route(("HEAD",), "", exists, "200 if there is such a repo, else 400."),
+        Route(
+            ("DELETE",),
+            "",
+            delete_repo,
+            "Delete the repo whose root this is, with all its versions and data.",
+            right=Right.MANAGE,
+            query=_SURE,
+        ),
+        Route(
+            ("DELETE",),
+            "{data}",
+            delete_instance,
+            "Delete a data instance, by name or data UUID, with its data in all versions.",
+            right=Right.MANAGE,
+            query=_SURE,
+        ),
         Route(("GET", "HEAD"), "info", repo_info, "The repo with its versions and instances."),
         Route(
             ("POST",),

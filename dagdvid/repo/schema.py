@@ -46,6 +46,11 @@ CREATE TABLE IF NOT EXISTS staging (        -- changes since the last commit; ve
     seq         INTEGER NOT NULL,
     PRIMARY KEY (version, data, space, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS passcodes (      -- what must be said to rename or delete: of this server alone
+    repo        INTEGER PRIMARY KEY REFERENCES repos (id),
+    salt        BLOB NOT NULL,
+    hash        BLOB NOT NULL               -- scrypt
+);
 CREATE TABLE IF NOT EXISTS remotes (
     repo        INTEGER NOT NULL REFERENCES repos (id),
     name        TEXT NOT NULL,

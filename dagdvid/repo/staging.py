@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dagdvid.errors import Locked, StaleRead
+from dagdvid.errors import Locked, StaleRead, UnknownName
 from dagdvid.objects.local.database import Database
 from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object
@@ -172,11 +172,15 @@ class Stage:
     """Records for the mutation log: the last half of the key, and the value."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
-        """Raises Locked: committed meanwhile; StaleRead: a key read has changed."""
+        """Raises Locked: committed meanwhile; StaleRead: a key read has changed; UnknownName: deleted meanwhile."""
+        if conn.execute("SELECT 1 FROM data WHERE id = ?", (self.data,)).fetchone() is None:
+            raise UnknownName("the data instance was deleted meanwhile")
         if self.version:
-            row = conn.execute("SELECT state FROM versions WHERE id = ?", (self.version,)).fetchone()
+            row = conn.execute("SELECT state, epoch FROM versions WHERE id = ?", (self.version,)).fetchone()
             if row is None or row[0] != "open":
                 raise Locked("the version was committed meanwhile")
+            if self.reads and row[1] != self.epoch:
+                raise StaleRead("what lies below the version has changed meanwhile")
         elif self.reads and not _epochs_hold(conn, self.data, [Layer(0, self.epoch)]):
             raise StaleRead("what lies below the unversioned instance has changed meanwhile")
         for (space, key), seq in self.reads.items():

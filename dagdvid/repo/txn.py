@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from dagdvid.errors import BadRequest
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType, object_id
 from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import Value
+from dagdvid.repo.model import Repo
 from dagdvid.repo.record import now
 from dagdvid.repo.snapshot import VersionSnapshot, check_key, overlay
 from dagdvid.repo.staging import LOG_KEY, Row, Stage, row_of
@@ -26,8 +28,8 @@ class VersionTxn(VersionSnapshot):
 
     pool: Executor | None = None
     """Threads for encoding, if the owner has some."""
-    repo: int = 0
-    """Local number of the repo, whose mutation ids the log takes."""
+    home: Repo
+    """The repo as it was then: its mutation ids are for the log, its record for properties."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
@@ -37,6 +39,8 @@ class VersionTxn(VersionSnapshot):
         self._reads: dict[tuple[str, bytes], int] = {}
         self._logged: list[tuple[bytes, Value]] = []
         self._epoch: int | None = None
+        self.properties: dict[str, Any] = {}
+        """Facts about the instance to change in the repo record, by key."""
 
     def put(self, space: str, key: bytes, value: bytes, codec: int | None = None) -> None:
         """Set a key."""
@@ -72,6 +76,12 @@ class VersionTxn(VersionSnapshot):
         self._logged.append((object_id(ObjectType.BLOB, data)[: LOG_KEY // 2], value))
         for item in objects:
             self._objects[item.id] = item
+
+    def set_property(self, name: str, value: Any) -> None:
+        """Change a property of the instance."""
+        if not name or "/" in name:
+            raise BadRequest(f"{name!r} cannot be the name of a property")
+        self.properties[f"data/{self.instance.uuid}/property/{name}"] = value
 
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key."""
@@ -118,7 +128,7 @@ class VersionTxn(VersionSnapshot):
             return None
         epoch = 0 if self._epoch is None else self._epoch
         objects = list(self._objects.values())
-        return Stage(version, self.number, rows, self._reads, objects, epoch, self.repo, self._logged)
+        return Stage(version, self.number, rows, self._reads, objects, epoch, self.home.id, self._logged)
 
 
 class _Overlay:

@@ -40,6 +40,8 @@ class Walk:
         self.lost = 0
         """How many of those are known to be lost (`Lost`); they are no problems."""
         self.place: dict[str, Any] = {}
+        self.given_up = {uuid for repo in catalog.repos().values() for uuid in repo.deleted}
+        """Data UUIDs of deleted instances: what versions hold of them may be gone."""
         self.names = {i.uuid: i.name for repo in catalog.repos().values() for i in repo.instances.values()}
 
     def problem(self, error: DagdvidError, name: bytes | None = None) -> None:
@@ -194,6 +196,8 @@ def _contents(walk: Walk, root: bytes) -> Iterator[None]:
                 roots = decode_content(raw).roots if raw is not None else {}
             except DamageError as error:
                 walk.problem(error, root)
+                continue
+            if key.hex() in walk.given_up:
                 continue
             for space, space_root in roots.items():
                 walk.at(key.hex(), space)
