@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dagdvid.config import Config
@@ -97,6 +98,9 @@ def run(
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on a socket until one of the signals; a second one ends the process at once."""
+
+    # Of several processes, the supervisor stops all.
+    server.stop = partial(os.kill, os.getppid() if server.config.member else os.getpid(), signal.SIGTERM)
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dagdvid.objects.codecs import Codec
 from dagdvid.routes import RouteTable
+from dagdvid.words import CommandTable
 
 __all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Snapshot", "Stored", "Txn"]
 
@@ -148,6 +149,9 @@ class Datatype(ABC):
     spaces: tuple[str, ...]
     """Names of its key spaces; each is a tree of its own in a version."""
     routes: RouteTable
+    commands: CommandTable = CommandTable()
+    """Words after `node UUID NAME`. Handlers are `(instance, view, call) -> text`; as with routes, `view` is a `Txn`
+    where the command changes something, and the handler may then be run again."""
     summary: str
     """One line for the help."""
     info_methods: frozenset[str] = frozenset({"GET", "HEAD", "POST"})

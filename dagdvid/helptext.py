@@ -8,8 +8,9 @@ from textwrap import fill
 from dagdvid.datatype import Datatype
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.routes import Route
+from dagdvid.words import Command
 
-__all__ = ["DATA_PREFIX", "datatype_help", "installed", "routes_help"]
+__all__ = ["DATA_PREFIX", "commands_help", "datatype_help", "installed", "routes_help"]
 
 DATA_PREFIX = "/api/node/{uuid}/{data}/"
 """Where the routes of an instance hang."""
@@ -40,6 +41,21 @@ def _route(prefix: str, route: Route) -> Iterator[str]:
     yield f"{', '.join(route.methods)} {prefix}{route.pattern.lstrip('/')}"
     yield _wrapped(route.doc, "    ", "    ")
     yield from _items({f"?{name}": text for name, text in route.query.items()}, "    ")
+
+
+def commands_help(commands: Iterable[Command]) -> str:
+    """One paragraph a command: its words, and what it does or, if it is not served here, what takes its place."""
+    served = [command for command in commands if command.handler is not None]
+    absent = [command for command in commands if command.handler is None]
+    text = "\n".join(_command(command) for command in served)
+    if absent:
+        text += "\nDVID's alone, with what takes their place:\n\n" + "\n".join(map(_command, absent))
+    return text
+
+
+def _command(command: Command) -> str:
+    note = f" {command.file} is a file of yours, or - for standard input." if command.file else ""
+    return f"{command.usage}\n{_wrapped(command.doc + note, '    ', '    ')}\n"
 
 
 def _items(items: Mapping[str, str], indent: str) -> Iterator[str]:

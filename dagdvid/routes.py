@@ -12,9 +12,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from dagdvid.errors import BadRequest
+from dagdvid.errors import BadRequest, DagdvidError
 
-__all__ = ["MAX_BODY", "Cache", "Reply", "Request", "Right", "Route", "RouteTable", "json_reply", "text_reply"]
+__all__ = [
+    "MAX_BODY",
+    "Cache",
+    "Reply",
+    "Request",
+    "Right",
+    "Route",
+    "RouteTable",
+    "json_reply",
+    "progress_reply",
+    "text_reply",
+]
 
 MAX_BODY = 3 * 1000**3
 """Bytes of the largest body that any route takes: DVID's MaxDataRequest (server/server.go)."""
@@ -105,6 +116,19 @@ def json_reply(value: Any, status: int = 200) -> Reply:
 def text_reply(text: str, status: int = 200) -> Reply:
     """A plain text answer."""
     return Reply(text.encode(), "text/plain", status)
+
+
+def progress_reply(steps: Iterator[Mapping[str, Any]]) -> Reply:
+    """Steps as lines of JSON while they come; an error that ends them is told in the last line."""
+    return Reply(_lines(steps), "application/x-ndjson")
+
+
+def _lines(steps: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
+    try:
+        for step in steps:
+            yield json.dumps(step).encode() + b"\n"
+    except DagdvidError as error:
+        yield json.dumps({"error": str(error), "code": error.code}).encode() + b"\n"
 
 
 Handler = Callable[..., Reply]

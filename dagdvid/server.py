@@ -7,7 +7,7 @@ their retries. Everything is synchronous and safe for threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dagdvid import service
+from dagdvid.commands import Context
+from dagdvid.commands.routes import COMMAND
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, StaleRead, UnknownName
+from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, UnknownName
 from dagdvid.objects.local.backup import FolderOrigin, copy_store
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
@@ -31,15 +33,17 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
+from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.repair import repair
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
 from dagdvid.repo.schema import TABLES
 from dagdvid.repo.snapshot import AboveLimit
+from dagdvid.repo.transact import transact
+from dagdvid.repo.txn import VersionTxn
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
 
 __all__ = ["Found", "Server", "backup", "hold", "restore"]
 
-_TRIES = 50
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -110,6 +114,7 @@ class Server:
             ("server", [], SYNC),
             ("server", [], COPY),
             ("server", [], service.SERVICE),
+            ("server", [], COMMAND),
             ("repo", ["repo", "{uuid}"], REPO),
             ("repo", ["repo", "{uuid}"], REMOTE),
             ("node", ["node", "{uuid}"], NODE),
@@ -121,6 +126,8 @@ class Server:
             for word in words
         }
         self.state = service.State(config, self.catalog)
+        self.stop: Callable[[], None] | None = None
+        """Makes the process that serves this store stop; whoever serves it sets it."""
 
     @classmethod
     def open(cls, config: Config) -> Server:
@@ -207,6 +214,8 @@ class Server:
         if found.scope == "server":
             if route in service.SERVICE.routes:
                 return route.handler(self.state, request)
+            if route in COMMAND.routes:
+                return route.handler(Context(self.catalog, self.stop), request)
             return route.handler(self.catalog, request)
         target = Target(*self.catalog.find(found.args["uuid"]))
         if found.scope == "repo":
@@ -278,22 +287,16 @@ class Server:
         )
 
     def _transact(self, route: Route, target: Target, instance: Instance, request: Request) -> Reply:
-        for again in range(_TRIES):
-            if again:
-                repo = self.catalog.repo(target.repo.root)
-                target = Target(repo, repo.versions[target.version.uuid])
-                instance = repo.instance(request.args["data"])
-                self._check_lock(route, target, instance, request)
-            txn = self.catalog.txn(*target, instance)
+        def run(instance: Instance, txn: VersionTxn) -> Reply:
             reply = route.handler(instance, txn, request)
             if not isinstance(reply.body, bytes):
                 raise BadRequest("a mutating route cannot stream its answer")
-            try:
-                self.catalog.commit_txn(txn, target.version, request.user)
-            except StaleRead:
-                continue
             return reply
-        raise StaleRead("others keep changing what the request reads; try again")
+
+        def check(repo: Repo, version: Version, instance: Instance) -> None:
+            self._check_lock(route, Target(repo, version), instance, request)
+
+        return transact(self.catalog, *target, instance, run, check, request.user)
 
 
 def _with_args(request: Request, args: dict[str, str]) -> Request:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from dagdvid import __version__
@@ -21,7 +19,7 @@ from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
 from dagdvid.repo.stats import statistics
 from dagdvid.repo.verify import verify
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, text_reply
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, progress_reply, text_reply
 
 __all__ = ["ANY_HELP", "DVID_VERSION", "SERVICE", "State"]
 
@@ -103,16 +101,11 @@ def fsck(state: State, request: Request) -> Reply:
     """POST store/fsck."""
     steps = verify(state.catalog)
     if request.flag("progress"):
-        return Reply(_lines(steps), "application/x-ndjson")
+        return progress_reply(steps)
     last: dict[str, Any] = {}
     for step in steps:
         last = step
     return json_reply(last["result"])
-
-
-def _lines(steps: Iterator[dict[str, Any]]) -> Iterator[bytes]:
-    for step in steps:
-        yield json.dumps(step).encode() + b"\n"
 
 
 def data_help(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,12 +18,26 @@ from .serving import serve
 from .store import fsck, gc, repair, stats
 from .transfer import clone, pull, push
 from .versions import branch, commit, log, repos
+from .words import FORWARDED, about, forwarded, help_command, pass_flags, server
 
 __all__ = ["main"]
 
 
 class _Commands(click.Group):
     """Errors become one line on standard error and exit status 1."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of a name in any case; if there is none, the nearest one is told, and all that there are."""
+        name = args[0].lower()
+        if name not in self.commands:
+            near = get_close_matches(name, self.commands, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise click.ClickException(
+                f"there is no command {args[0]!r}. {hint.capitalize()}There are: {', '.join(self.commands)}"
+            )
+        return super().resolve_command(ctx, [name, *args[1:]])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
@@ -51,33 +67,39 @@ class _Commands(click.Group):
         return list(self.commands)
 
 
-@click.group("dagdvid", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "dagdvid",
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help", "-help"]},
+    no_args_is_help=False,
+    invoke_without_command=True,
+)
 @click.version_option(__version__, prog_name="dagdvid")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
-def main(debug: bool) -> None:
+@click.option("--data", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="As after the command.")
+@click.option("--server", metavar="URL", help="As after the command.")
+@click.option("-stdin", "--stdin", is_flag=True, help="Send standard input with one of DVID's commands.")
+@click.option("-readonly", "--readonly", is_flag=True, help="With serve: take no writes.")
+@click.option("-rpc", "--rpc", metavar="HOST:PORT", hidden=True)
+@click.option("-numcpu", "--numcpu", hidden=True)
+@click.option("-sleep", "--sleep", hidden=True)
+@click.option("-cpuprofile", "--cpuprofile", hidden=True)
+@click.option("-memprofile", "--memprofile", hidden=True)
+@click.option("-verbose", "--verbose", is_flag=True, hidden=True)
+@click.option("-monitor", "--monitor", is_flag=True, hidden=True)
+@click.pass_context
+def main(ctx: click.Context, /, **flags: object) -> None:
     """dagdvid: versioned images, labels and records, served as DVID serves them.
 
     Where a command asks for UUID, any prefix of a version's UUID will do that only it has, or UUID:BRANCH, or
-    :BRANCH if there is only one repo.
+    :BRANCH if there is only one repo. DVID's commands (repo, node, types ...) and its flags before them are taken, too.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+    else:
+        pass_flags(ctx, main.commands[ctx.invoked_subcommand], flags)
 
 
-for command in (
-    serve,
-    demo,
-    repos,
-    log,
-    commit,
-    branch,
-    diff,
-    push,
-    pull,
-    clone,
-    backup,
-    restore,
-    fsck,
-    repair,
-    gc,
-    stats,
-):
+OWN = (serve, demo, repos, log, commit, branch, diff, push, pull, clone, backup, restore, fsck, repair, gc, stats)
+for command in (*OWN, server, *map(forwarded, FORWARDED), help_command, about):
     main.add_command(command)

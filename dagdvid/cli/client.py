@@ -104,6 +104,10 @@ class Api(ABC):
         data = self.request("POST", path, None, json.dumps(value or {}).encode()).read()
         return parsed(data) if data else None
 
+    def ask(self, path: str, value: Mapping[str, Any]) -> Answer:
+        """The answer to a GET with JSON in its body."""
+        return self.request("GET", path, None, json.dumps(value).encode())
+
     def follow(self, path: str, value: Mapping[str, Any], show: Show) -> Any:
         """POST to a route that reports its progress line by line; the result is the last line's.
 

@@ -9,15 +9,20 @@ import click
 from .client import Api
 from .output import branch_name, moment, print_json, short, table
 from .target import Target, as_json, repo_option, target_options, the_repo
+from .words import send
 
 __all__ = ["branch", "commit", "log", "repos"]
 
 
-@click.command
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[WORD...]")
 @target_options
 @as_json
-def repos(target: Target, as_json: bool) -> None:
-    """List the repos."""
+def repos(target: Target, words: tuple[str, ...], as_json: bool) -> None:
+    """List the repos; with words, DVID's commands on them (dagdvid help server)."""
+    if words:
+        send(target, ("repos", *words))
+        return
     with target.read() as api:
         found: dict[str, dict[str, Any]] = api.get("/api/repos/info")
     if as_json:

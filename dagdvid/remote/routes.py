@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from dagdvid.errors import BadRequest, DagdvidError, UnknownName
+from dagdvid.errors import BadRequest, UnknownName
 from dagdvid.objects import canonical
 from dagdvid.objects.ids import from_hex
 from dagdvid.objects.store import Object
@@ -24,7 +23,7 @@ from dagdvid.remote.transfer import Step, clone, pull, push
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, progress_reply
 
 __all__ = ["REMOTE", "SYNC"]
 
@@ -89,19 +88,11 @@ def _remote(catalog: Catalog, repo: Repo, body: dict[str, Any]) -> tuple[str, st
 
 def _told(steps: Iterator[Step], request: Request) -> Reply:
     if request.flag("progress"):
-        return Reply(_lines(steps), "application/x-ndjson")
+        return progress_reply(steps)
     last: Step = {}
     for step in steps:
         last = step
     return json_reply(last["result"])
-
-
-def _lines(steps: Iterator[Step]) -> Iterator[bytes]:
-    try:
-        for step in steps:
-            yield json.dumps(step).encode() + b"\n"
-    except DagdvidError as error:
-        yield json.dumps({"error": str(error), "code": error.code}).encode() + b"\n"
 
 
 def negotiate(catalog: Catalog, request: Request) -> Reply:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
+from dagdvid.datatypes.keyvalue.commands import COMMANDS
 from dagdvid.datatypes.keyvalue.diff import KeyDiffer
 from dagdvid.datatypes.keyvalue.log import shown_mutations
 from dagdvid.datatypes.keyvalue.routes import ROUTES
@@ -23,6 +24,7 @@ class KeyValue(Datatype):
     spaces = ("keys",)
     logs = True
     routes = ROUTES
+    commands = COMMANDS
     summary = "Values of any kind under keys that you choose: meshes, skeletons, JSON records."
     settings_help = BASE_HELP
 

@@ -13,11 +13,12 @@ from typing import Any
 from dagdvid.datatype import Txn
 from dagdvid.datatypes.keyvalue.keys import shown
 from dagdvid.routes import Request
+from dagdvid.words import Call
 
 __all__ = ["log_keys", "shown_mutations"]
 
 
-def log_keys(txn: Txn, request: Request, keys: Iterable[tuple[bytes, int | None]]) -> None:
+def log_keys(txn: Txn, request: Request | Call, keys: Iterable[tuple[bytes, int | None]]) -> None:
     """Log the keys that a request set, with the sizes of their values, or removed (None)."""
     record: dict[str, Any] = {"keys": [[_text(key), size] for key, size in keys]}
     if request.user:

@@ -1,0 +1,48 @@
+"""One transaction on one instance, run again while others change what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from dagdvid.datatype import Instance
+from dagdvid.errors import StaleRead
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.model import Repo, Version
+from dagdvid.repo.txn import VersionTxn
+
+__all__ = ["transact"]
+
+_TRIES = 50
+
+Result = TypeVar("Result")
+
+
+def transact(
+    catalog: Catalog,
+    repo: Repo,
+    version: Version,
+    instance: Instance,
+    run: Callable[[Instance, VersionTxn], Result],
+    check: Callable[[Repo, Version, Instance], None],
+    user: str = "",
+) -> Result:
+    """What `run` gives, once its changes are durable. `check` raises if they are no longer allowed when it runs again.
+
+    Raises:
+        Locked: the version was committed meanwhile.
+        StaleRead: what it reads never stood still.
+    """
+    for again in range(_TRIES):
+        if again:
+            repo = catalog.repo(repo.root)
+            version, instance = repo.versions[version.uuid], repo.instance(instance.name)
+            check(repo, version, instance)
+        txn = catalog.txn(repo, version, instance)
+        result = run(instance, txn)
+        try:
+            catalog.commit_txn(txn, version, user)
+        except StaleRead:
+            continue
+        return result
+    raise StaleRead("others keep changing what the request reads; try again")
