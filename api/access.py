@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .incoming import Scope
+
+if TYPE_CHECKING:
+    from .hot import Answer
 
 __all__ = ["Logged"]
 
@@ -44,6 +47,14 @@ class Logged:
         finally:
             if not whole:
                 _write(scope, f"{status}-", started)
+
+    def at_once(self, scope: Scope) -> Answer | None:
+        """As the application's own `at_once`."""
+        started = perf_counter()
+        answer: Answer | None = self.app.at_once(scope)
+        if answer is not None and log.isEnabledFor(logging.INFO):
+            _write(scope, str(answer.status), started)
+        return answer
 
 
 def _write(scope: Scope, status: str, started: float) -> None:

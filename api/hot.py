@@ -2,12 +2,14 @@
 
 It takes a request only when it has found a hot route for it, and leaves all others to Quart, untouched. What it answers
 comes from the same `Dispatch`, and so from the same tables, checks and handlers. Nothing is kept between requests.
+
+Small reads (`Hot.at_once`) need no coroutine: a connection that can write by itself asks for them before it makes one.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagdvid.routes import Cache, Reply
 
@@ -20,7 +22,18 @@ from .outgoing import PIECE, abandon, cross_origin, reply_headers
 if TYPE_CHECKING:
     from dagdvid.server import Server
 
-__all__ = ["Hot", "create_service"]
+__all__ = ["Answer", "Hot", "create_service"]
+
+_WORD = 5
+"""Where the first word of an instance's route stands in a path split at its slashes: /api/node/UUID/DATA/word."""
+
+
+class Answer(NamedTuple):
+    """A whole answer, as it goes over the wire. Header names are in lower case; of HEAD, the body is empty."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 def create_service(server: Server) -> Logged:
@@ -35,30 +48,47 @@ class Hot:
     def __init__(self, dispatch: Dispatch, app: Any) -> None:
         self.dispatch = dispatch
         self.app = app
-        tables = [table for _, _, table in dispatch.server.tables()]
-        self._methods = {method for table in tables for route in table if route.hot for method in route.methods}
+        routes = [route for scope, _, table in dispatch.server.tables() if scope == "data" for route in table]
+        self._hot = {(method, r.segments[0].encode()) for r in routes if r.hot for method in r.methods}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """One request, or the application's whole life."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})  # there are none here
             return
-        if scope["type"] != "http" or scope["method"] not in self._methods:
+        if scope["type"] != "http" or not self._may_be_hot(scope):
             await self.app(scope, receive, send)
             return
-        path = decoded_path(scope)
-        target = self._find(scope["method"], path)
-        if target is None:
-            await self.app(scope, receive, send)
-            return
-        cache = target.route.cache
-        reply = None if _has_body(scope) else self.dispatch.at_once(target, scope, path)
-        if reply is None:
+        answer = self.at_once(scope)
+        if answer is None:
+            path = decoded_path(scope)
+            target = self._find(scope["method"], path)
+            if target is None:
+                await self.app(scope, receive, send)
+                return
             try:
                 reply, cache = await self.dispatch.answer(scope, path, _body(receive), target)
             except ClientGone:
                 return
-        await self._send(scope, reply, cache, send)
+            answer = self._answer(scope, reply, cache)
+        await _send(answer, send)
+
+    def at_once(self, scope: Scope) -> Answer | None:
+        """The answer to a request without a body, if it is a small read of a hot route; nobody else has to wait for it.
+
+        None: the application must be asked.
+        """
+        if not self._may_be_hot(scope) or _has_body(scope):
+            return None
+        path = decoded_path(scope)
+        target = self._find(scope["method"], path)
+        reply = target and self.dispatch.at_once(target, scope, path)
+        return self._answer(scope, reply, target.route.cache) if target and reply else None
+
+    def _may_be_hot(self, scope: Scope) -> bool:
+        """Whether it looks like it. An address in an unusual form does not, and is answered by the application."""
+        words = scope["raw_path"].split(b"/", _WORD + 1)
+        return len(words) > _WORD and (scope["method"], words[_WORD]) in self._hot
 
     def _find(self, method: str, path: str) -> Target | None:
         try:
@@ -67,7 +97,7 @@ class Hot:
             return None
         return target if target is not None and target.route.hot else None
 
-    async def _send(self, scope: Scope, reply: Reply, cache: Cache, send: Any) -> None:
+    def _answer(self, scope: Scope, reply: Reply, cache: Cache) -> Answer:
         headers = reply_headers(reply, cache) | cross_origin(scope, self.dispatch.server.config.cors_domains)
         body = reply.body
         if scope["method"] == "HEAD":
@@ -75,12 +105,17 @@ class Hot:
             body = b""
         elif not isinstance(body, bytes):
             raise TypeError("a hot route must answer bytes, not a stream")
-        start = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": start})
-        last = max(0, len(body) - 1) // PIECE * PIECE
-        for at in range(0, last, PIECE):
-            await send({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
-        await send({"type": "http.response.body", "body": body[last:] if last else body})
+        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        return Answer(reply.status, encoded, body)
+
+
+async def _send(answer: Answer, send: Any) -> None:
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    last = max(0, len(body) - 1) // PIECE * PIECE
+    for at in range(0, last, PIECE):
+        await send({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
+    await send({"type": "http.response.body", "body": body[last:] if last else body})
 
 
 def _has_body(scope: Scope) -> bool:

@@ -183,7 +183,6 @@ async def test_heads_without_end_end_the_connection(service, small):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr("dagdvid.api.servers.IDLE", 0.2)
-    monkeypatch.setattr("dagdvid.api.connection.IDLE", 0.2)
 
 
 async def test_connections_without_a_request_are_closed(impatient, service):
