@@ -54,7 +54,12 @@ SETTINGS = (
     Setting("server", "host", "the name that the server shows for itself"),
     Setting("server", "note", "a text that /api/server/note answers"),
     Setting("server", "corsDomains", 'origins that browsers may call from, or ["*"]', many=True),
-    Setting("server", "rwmode", "readonly: no writes at all", ("readonly",)),
+    Setting(
+        "server",
+        "rwmode",
+        "readonly: no writes; fullwrite: writes to committed versions, too",
+        ("readonly", "fullwrite"),
+    ),
     Setting("store", "engine", "may be left out", ("dagdvid",)),
     Setting("store", "path", "the data directory"),
     Setting("store", "durability", "full: what is acknowledged is flushed to disk", ("full",)),
@@ -94,6 +99,8 @@ class Config:
     """0 lets the system pick a free one."""
     workers: int = 1
     readonly: bool = False
+    fullwrite: bool = False
+    """Everybody may change committed versions (SPEC 6.9)."""
     admin_token: str = ""
     cors_domains: tuple[str, ...] = ()
     note: str = ""
@@ -133,6 +140,7 @@ def load(
     http: str | None = None,
     workers: int = 1,
     readonly: bool = False,
+    fullwrite: bool = False,
     access_log: bool = True,
     http_server: str = HTTP_SERVERS[0],
 ) -> Config:
@@ -150,6 +158,8 @@ def load(
     if data is None and "path" in store and toml is not None:
         data = (toml.parent / store["path"]).resolve()
     host, port = parse_address(http or server.get("httpAddress", DEFAULT_HTTP))
+    if readonly and fullwrite:
+        raise BadRequest("--readonly and --fullwrite exclude each other")
     if workers < 1:
         raise BadRequest(f"--workers must be at least 1, not {workers}")
     return Config(
@@ -157,7 +167,8 @@ def load(
         host=host,
         port=port,
         workers=workers,
-        readonly=readonly or server.get("rwmode") == "readonly",
+        readonly=readonly or (server.get("rwmode") == "readonly" and not fullwrite),
+        fullwrite=fullwrite or (server.get("rwmode") == "fullwrite" and not readonly),
         admin_token=admin_token(),
         cors_domains=tuple(server.get("corsDomains", ())),
         note=server.get("note", ""),

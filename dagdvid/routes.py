@@ -61,6 +61,8 @@ class Request:
     """Names in lower case."""
     body: bytes = b""
     admin: bool = False
+    unlocked: bool = False
+    """It may change committed versions: it is an admin's, or the server is in full-write mode."""
     local: bool = False
     """The server listens on loopback only, so that whoever reaches it may manage it."""
 

@@ -210,7 +210,7 @@ class Server:
         """
         route = found.route
         self._check_right(route, request)
-        request = _with_args(request, found.args)
+        request = replace(request, args=found.args, unlocked=request.admin or self.config.fullwrite)
         if found.scope == "server":
             if route in service.SERVICE.routes:
                 return route.handler(self.state, request)
@@ -221,7 +221,12 @@ class Server:
         if found.scope == "repo":
             return route.handler(self.catalog, target, request)
         if found.scope == "node":
-            if request.method not in _READING and not route.on_locked and target.version.locked:
+            if (
+                request.method not in _READING
+                and not route.on_locked
+                and target.version.locked
+                and not request.unlocked
+            ):
                 raise Locked(f"Cannot do {request.method.lower()} on locked node {target.version.uuid}")
             return route.handler(self.catalog, target, request)
         instance = target.repo.instance(found.args["data"])
@@ -282,6 +287,8 @@ class Server:
     def _check_lock(self, route: Route, target: Target, instance: Instance, request: Request) -> None:
         if request.method in _READING or route.on_locked or not instance.versioned or not target.version.locked:
             return
+        if request.unlocked:
+            return
         raise Locked(
             f'Cannot do {request.method} on endpoint "{route.segments[0]}" of locked node {target.version.uuid}'
         )
@@ -296,7 +303,7 @@ class Server:
         def check(repo: Repo, version: Version, instance: Instance) -> None:
             self._check_lock(route, Target(repo, version), instance, request)
 
-        return transact(self.catalog, *target, instance, run, check, request.user)
+        return transact(self.catalog, *target, instance, run, check, request.user, unlocked=request.unlocked)
 
 
 def _with_args(request: Request, args: dict[str, str]) -> Request:

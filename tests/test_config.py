@@ -53,6 +53,15 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
     assert all(setting.key in text for setting in SETTINGS)
 
 
+def test_full_write_mode(tmp_path):
+    full, plain = toml(tmp_path, '[server]\nrwmode = "fullwrite"'), None
+    assert (load(full).fullwrite, load(full).readonly) == (True, False)
+    assert (load(full, readonly=True).fullwrite, load(full, readonly=True).readonly) == (False, True)
+    assert load(plain, fullwrite=True).fullwrite
+    with pytest.raises(BadRequest, match="exclude each other"):
+        load(plain, fullwrite=True, readonly=True)
+
+
 def test_the_command_line_comes_first(tmp_path):
     path = toml(tmp_path, '[server]\nhttpAddress = ":1"\n[store.x]\npath = "a"\ndurability = "full"')
     config = load(path, data=Path("other"), http="[::1]:99", workers=3, readonly=True, access_log=False)
@@ -79,7 +88,7 @@ def test_an_absolute_path_stays(tmp_path):
         ("[server]\nhttpAddress = 'here:there'", "not an address: 'here:there'"),
         ("[server]\ncorsDomains = '*'", "must be a list of strings"),
         ("[server]\ncorsDomains = [1]", "must be a list of strings"),
-        ("[server]\nrwmode = 'rw'", "must be readonly, not 'rw'"),
+        ("[server]\nrwmode = 'rw'", "must be readonly or fullwrite, not 'rw'"),
         ("[store]\npath = 'x'", r"write \[store.main\] above 'path'"),
         ("[store.a]\npath = 'x'\n[store.b]\npath = 'y'", "name one store; there are 2: a, b"),
         ("[store.a]\nengine = 'badger'\npath = 'x'", "cannot open one of 'badger'"),

@@ -22,6 +22,7 @@ __all__ = ["serve"]
 @click.option("--http", metavar="HOST:PORT", help=f"Where to listen; else the file's, else {DEFAULT_HTTP}.")
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--readonly", is_flag=True, help="Take no writes.")
+@click.option("--fullwrite", is_flag=True, help="Take writes to committed versions, too, from everybody.")
 @click.option(
     "--http-server",
     type=click.Choice(HTTP_SERVERS),
@@ -37,6 +38,7 @@ def serve(
     *,
     workers: int,
     readonly: bool,
+    fullwrite: bool,
     http_server: str,
     quiet: bool,
 ) -> None:
@@ -51,6 +53,7 @@ def serve(
         http=http,
         workers=workers,
         readonly=readonly,
+        fullwrite=fullwrite,
         access_log=not quiet,
         http_server=http_server,
     )

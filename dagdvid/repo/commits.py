@@ -35,11 +35,15 @@ class Commit:
     user: str
     created: str
     time: str
+    amends: bytes | None = None
+    """The commit in whose place it stands (SPEC 6.9)."""
 
     def encode(self) -> bytes:
         """Canonical bytes."""
+        amends = {"amends": self.amends.hex()} if self.amends is not None else {}
         return canonical.encode(
             {
+                **amends,
                 "branch": self.branch,
                 "created": self.created,
                 "log": list(self.log),
@@ -69,6 +73,7 @@ class Commit:
                 value["user"],
                 value["created"],
                 value["time"],
+                from_hex(value["amends"]) if "amends" in value else None,
             )
             names = (commit.repo, commit.uuid, commit.branch, commit.user, commit.created, commit.time)
             proper = all(isinstance(t, str) for t in (*names, commit.note, *commit.log)) and commit.encode() == data

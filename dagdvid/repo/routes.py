@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dagdvid.errors import BadRequest
@@ -12,6 +12,7 @@ from dagdvid.repo.describe import describe_repo
 from dagdvid.repo.instances import new_instance
 from dagdvid.repo.merging import merge_versions
 from dagdvid.repo.model import MASTER, Repo, Version
+from dagdvid.repo.record import log_facts
 from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["NODE", "REPO", "REPOS", "Target"]
@@ -129,7 +130,7 @@ def create_instance(catalog: Catalog, target: Target, request: Request) -> Reply
             settings[key] = value
         else:
             raise BadRequest(f"setting for {key!r} was not a string: {value!r}")
-    if target.version.locked:
+    if target.version.locked and not request.unlocked:
         raise BadRequest(f"new data instance cannot be created on locked node {target.version.uuid}")
     instance = new_instance(settings, target.version.uuid)
     catalog.create_instance(target.repo.root, instance, request.user)
@@ -147,8 +148,21 @@ def set_note(catalog: Catalog, target: Target, request: Request) -> Reply:
     fields = _fields(request.json_object())
     if "note" not in fields:
         raise BadRequest("'note' is missing")
-    catalog.set_texts(target.repo, target.version, _text(fields, "note"), ())
+    _set_texts(catalog, target, request, _text(fields, "note"), ())
     return Reply()
+
+
+def _set_texts(catalog: Catalog, target: Target, request: Request, note: str | None, lines: Sequence[str]) -> None:
+    """Change the note or log of a version; of a locked one in the repo record, as its commit is made."""
+    if not target.version.locked:
+        catalog.set_texts(target.repo, target.version, note, lines)
+        return
+    fold.fold(catalog, target.repo.root, target.version.uuid)
+    at = f"version/{target.version.uuid}/"
+    facts: dict[str, Any] = {} if note is None else {at + "note": note}
+    facts |= {at + key: line for key, line in log_facts(lines).items()}
+    if facts:
+        catalog.change_record(target.repo.root, lambda _: facts, request.user)
 
 
 def node_log(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
@@ -158,7 +172,7 @@ def node_log(catalog: Catalog, target: Target, request: Request) -> Reply:  # no
 
 def add_node_log(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST log."""
-    catalog.set_texts(target.repo, target.version, None, _lines(_fields(request.json_object()), required=True))
+    _set_texts(catalog, target, request, None, _lines(_fields(request.json_object()), required=True))
     return Reply()
 
 

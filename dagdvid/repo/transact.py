@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import StaleRead
+from dagdvid.repo import amend
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.txn import VersionTxn
@@ -26,8 +27,12 @@ def transact(
     run: Callable[[Instance, VersionTxn], Result],
     check: Callable[[Repo, Version, Instance], None],
     user: str = "",
+    *,
+    unlocked: bool = False,
 ) -> Result:
     """What `run` gives, once its changes are durable. `check` raises if they are no longer allowed when it runs again.
+
+    unlocked: a committed version is amended.
 
     Raises:
         Locked: the version was committed meanwhile.
@@ -38,10 +43,16 @@ def transact(
             repo = catalog.repo(repo.root)
             version, instance = repo.versions[version.uuid], repo.instance(instance.name)
             check(repo, version, instance)
+        amending = unlocked and instance.versioned and version.locked
+        if amending:
+            repo, version = amend.ready(catalog, repo.root, version.uuid)
         txn = catalog.txn(repo, version, instance)
         result = run(instance, txn)
         try:
-            catalog.commit_txn(txn, version, user)
+            if amending:
+                amend.amend(catalog, txn, version, user)
+            else:
+                catalog.commit_txn(txn, version, user)
         except StaleRead:
             continue
         return result

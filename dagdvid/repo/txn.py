@@ -83,6 +83,21 @@ class VersionTxn(VersionSnapshot):
             raise BadRequest(f"{name!r} cannot be the name of a property")
         self.properties[f"data/{self.instance.uuid}/property/{name}"] = value
 
+    @property
+    def changes(self) -> Mapping[str, Mapping[bytes, Value | None]]:
+        """What was put, by key space and key; None where it was deleted."""
+        return self._changed
+
+    @property
+    def logged(self) -> Sequence[tuple[bytes, Value]]:
+        """Records for the mutation log: the last half of each key, and the value."""
+        return self._logged
+
+    @property
+    def objects(self) -> list[Object]:
+        """What the changes refer to."""
+        return list(self._objects.values())
+
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key."""
         check_key(key)
@@ -127,8 +142,7 @@ class VersionTxn(VersionSnapshot):
         if not rows and not self._logged:
             return None
         epoch = 0 if self._epoch is None else self._epoch
-        objects = list(self._objects.values())
-        return Stage(version, self.number, rows, self._reads, objects, epoch, self.home.id, self._logged)
+        return Stage(version, self.number, rows, self._reads, self.objects, epoch, self.home.id, self._logged)
 
 
 class _Overlay:
