@@ -17,6 +17,7 @@ from dagdvid.config import Config
 from dagdvid.errors import UnavailableError
 
 from .hot import create_service
+from .memory import keep_memory
 from .servers import BACKLOG, SERVERS
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def run(
         ready()
         await serve_until(stop, server, sock)
 
+    keep_memory()
     asyncio.run(main())
 
 

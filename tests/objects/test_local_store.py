@@ -16,9 +16,11 @@ from concurrent.futures import Future
 import pytest
 
 from dagdvid.errors import BadRequest, Busy, Corrupt, InUse, NoSpace, ReadOnly, StaleRead, UnavailableError
+from dagdvid.objects.codecs import Codec
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.pack import Entry, PackIndex, encode_index, scan_entries
+from dagdvid.objects.local.packs import _WHOLE
 from dagdvid.objects.local.store import FORMAT, LocalStore, hold, next_value
 from dagdvid.objects.store import prepare
 
@@ -380,3 +382,27 @@ def test_entries_are_found_without_an_index(tmp_path):
     damaged = bytearray(data)
     damaged[60] ^= 1
     assert len({entry.id for entry in scan_entries(bytes(damaged))}) == len(expected) - 1
+
+
+@pytest.mark.parametrize("size", [_WHOLE - 1, _WHOLE, _WHOLE + 1, 1_000_000])
+@pytest.mark.parametrize("harm", ["none", "head", "checksum", "payload", "cut"])
+def test_entries_of_all_sizes_are_checked_when_read(tmp_path, size, harm):
+    store = LocalStore(tmp_path / "data")
+    item = prepare(ObjectType.BLOB, os.urandom(size), Codec.RAW)
+    store.put_many([item])
+    pack = next((tmp_path / "data" / "packs").glob("*.pack"))
+    at = pack.stat().st_size - size
+    with pack.open("r+b") as file:
+        if harm == "cut":
+            file.truncate(at + size - 1)
+        elif harm != "none":
+            file.seek(at + {"head": -20, "checksum": -1, "payload": size // 2}[harm])
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+    if harm == "none":
+        assert store.get_many([item.id])[0].data() == item.data()
+    else:
+        with pytest.raises(Corrupt, match=f"{pack.stem} is damaged at byte"):
+            store.get_many([item.id])
+    store.close()

@@ -77,15 +77,17 @@ def encode_entry(item: Object) -> bytes:
     return b"".join((head, _CHECKSUM.pack(_checksum(item.id, head, item.payload)), item.payload))
 
 
-def decode_entry(name: bytes, data: bytes) -> Object:
-    """The object of an entry's bytes.
+def decode_entry(name: bytes, data: bytes, payload: bytes | None = None) -> Object:
+    """The object of an entry's bytes. Where its payload was read by itself, `data` is what stands before.
 
     Raises:
         Corrupt: not the bytes that were written, or those of another object.
     """
     if len(data) < ENTRY_SIZE:
         raise Corrupt(f"pack entry of {name.hex()} is cut short")
-    head, payload = data[: _ENTRY.size], data[ENTRY_SIZE:]
+    head = data[: _ENTRY.size]
+    if payload is None:
+        payload = data[ENTRY_SIZE:]
     magic, kind, codec, zero, stored, size = _ENTRY.unpack(head)
     (checksum,) = _CHECKSUM.unpack_from(data, _ENTRY.size)
     if magic != _ENTRY_MAGIC or zero or stored != len(payload) or checksum != _checksum(name, head, payload):

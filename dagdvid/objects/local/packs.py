@@ -21,6 +21,8 @@ Location = tuple[int, int, int]
 """Pack number, offset, bytes of the payload."""
 
 _MARKS = 500
+_WHOLE = 64 * 2**10
+"""Bytes of a payload up to which one more copy costs less than one more read."""
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +97,11 @@ class Packs:
         """
         no, offset, stored = location
         try:
-            return decode_entry(name, self.files.read(self._fd(no), ENTRY_SIZE + stored, offset))
+            fd = self._fd(no)
+            if stored <= _WHOLE:
+                return decode_entry(name, self.files.read(fd, ENTRY_SIZE + stored, offset))
+            head = self.files.read(fd, ENTRY_SIZE, offset)
+            return decode_entry(name, head, self.files.read(fd, stored, offset + ENTRY_SIZE))
         except OSError as error:
             raise _failure(self._name(no), error) from error
         except Corrupt as error:
