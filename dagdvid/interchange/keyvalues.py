@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dagdvid.errors import BadRequest
-from dagdvid.interchange.protowire import LEN, VARINT, delimited, delimited_header, fields, varint_field
+from dagdvid.interchange.protowire import LEN, VARINT, delimited, fields, tag, varint, varint_field
 
-__all__ = ["KeyPart", "keys_message", "keyvalue_chunks", "read_keys", "read_keyvalues"]
+__all__ = ["KeyPart", "keys_message", "keyvalue_chunks", "keyvalue_message", "read_keys", "read_keyvalues"]
+
+_PAIR = _KEY = tag(1, LEN)
+_VALUE = tag(2, LEN)
 
 
 class KeyPart(NamedTuple):
@@ -74,9 +77,9 @@ def read_keys(message: bytes) -> list[KeyPart]:
     Raises:
         BadRequest: malformed.
     """
-    whole: list[KeyPart] = []
+    whole, at = _leading_keys(message)
     ranges: list[KeyPart] = []
-    for field in fields(message):
+    for field in fields(memoryview(message)[at:]):
         if field[0] == 1:
             whole.append(KeyPart(bytes(_delimited(*field))))
         elif field[0] == 2:
@@ -84,14 +87,36 @@ def read_keys(message: bytes) -> list[KeyPart]:
     return whole + ranges
 
 
+def _leading_keys(message: bytes) -> tuple[list[KeyPart], int]:
+    """The keys of less than 128 bytes that a message begins with, and where they end: all there is, for most."""
+    found, at, last = [], 0, len(message) - 1
+    while at < last and message[at] == _KEY[0] and message[at + 1] < 0x80:
+        end = at + 2 + message[at + 1]
+        if end > last + 1:
+            break
+        found.append(KeyPart(message[at + 2 : end]))
+        at = end
+    return found, at
+
+
+def keyvalue_message(key: bytes, value: bytes) -> bytes:
+    """One pair of a KeyValues message. What is empty is left out."""
+    return _keyvalue_head(key, len(value)) + value
+
+
 def keyvalue_chunks(key: bytes, value: bytes) -> Iterator[bytes]:
-    """One pair of a KeyValues message, in pieces that copy no value; an empty value is left out, as protobuf does."""
-    head = delimited(1, key)
-    if value:
-        head += delimited_header(2, len(value))
-    yield delimited_header(1, len(head) + len(value)) + head
+    """The same in pieces that copy no value."""
+    yield _keyvalue_head(key, len(value))
     if value:
         yield value
+
+
+def _keyvalue_head(key: bytes, size: int) -> bytes:
+    """All that stands before a value."""
+    head = _KEY + varint(len(key)) + key
+    if size:
+        head += _VALUE + varint(size)
+    return _PAIR + varint(len(head) + size) + head
 
 
 def keys_message(parts: list[KeyPart]) -> bytes:

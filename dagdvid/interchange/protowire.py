@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from dagdvid.errors import BadRequest
 
-__all__ = ["FIXED32", "FIXED64", "LEN", "VARINT", "delimited", "delimited_header", "fields", "varint", "varint_field"]
+__all__ = ["FIXED32", "FIXED64", "LEN", "VARINT", "delimited", "fields", "tag", "varint", "varint_field"]
 
 VARINT, FIXED64, LEN, FIXED32 = 0, 1, 2, 5
 """Wire types."""
@@ -18,10 +18,14 @@ VARINT, FIXED64, LEN, FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 _MAX_FIELD = (1 << 29) - 1
 _MAX_UINT64 = (1 << 64) - 1
+_SMALL = [bytes([i]) for i in range(0x80)] + [bytes([i & 0x7F | 0x80, i >> 7]) for i in range(0x80, 0x1000)]
+"""The numbers that nearly all lengths are."""
 
 
 def varint(value: int) -> bytes:
     """An unsigned integer below 2^64, 7 bits a byte, the lowest first."""
+    if value < len(_SMALL):
+        return _SMALL[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -30,24 +34,26 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+def tag(number: int, wire_type: int) -> bytes:
+    """What every field begins with."""
+    return varint(number << 3 | wire_type)
+
+
 def varint_field(number: int, value: int) -> bytes:
     """A field of an unsigned integer."""
-    return varint(number << 3 | VARINT) + varint(value)
-
-
-def delimited_header(number: int, size: int) -> bytes:
-    """What stands before the `size` bytes of a string, bytes or message field."""
-    return varint(number << 3 | LEN) + varint(size)
+    return tag(number, VARINT) + varint(value)
 
 
 def delimited(number: int, data: bytes) -> bytes:
     """A field of bytes, a string or a message."""
-    return delimited_header(number, len(data)) + data
+    return tag(number, LEN) + varint(len(data)) + data
 
 
 def _varint_at(data: memoryview, at: int) -> tuple[int, int]:
     """The varint at a position, and the position after it."""
     value = shift = 0
+    if at < len(data) and data[at] < 0x80:
+        return data[at], at + 1
     while True:
         if at >= len(data):
             raise BadRequest("malformed protobuf: it ends inside a number")

@@ -6,6 +6,7 @@ import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from dagdvid.datatype import MAX_KEY, Instance, Stored
 from dagdvid.errors import BadRequest, Corrupt, MissingObject
@@ -64,7 +65,8 @@ class VersionSnapshot:
 
     def get(self, space: str, key: bytes) -> bytes | None:
         """The value of a key, or None."""
-        return self.get_many(space, [key])[0]
+        value = self.locate(space, [key])[0]
+        return self.load([value])[0] if isinstance(value, Ref) else value
 
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of keys, in the order asked."""
@@ -113,8 +115,7 @@ class VersionSnapshot:
 
     def keys(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[bytes]:
         """The keys with lo <= key < hi, in order."""
-        for keys, _ in self.scan(space, lo, hi):
-            yield from keys
+        return chain.from_iterable(keys for keys, _ in self.scan(space, lo, hi, bare=True))
 
     def items(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """The entries with lo <= key < hi, in order."""
@@ -124,22 +125,27 @@ class VersionSnapshot:
 
     def count(self, space: str) -> int:
         """How many keys a space has."""
-        base, changes = self._changes(space)
+        base, changes = self._changes(space, bare=True)
         n = tree.count(self.nodes, self._root(base, space))
         before = tree.get_many(self.nodes, self._root(base, space), [key for key, _ in changes])
         for (_, after), old in zip(changes, before, strict=True):
             n += (after is not None) - (old is not None)
         return n
 
-    def scan(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[list[bytes], list[Value]]]:
-        """Keys and tree values with lo <= key < hi, in batches: the staged ones copied at once, the rest streamed."""
-        base, changes = self._changes(space, lo, hi)
+    def scan(
+        self, space: str, lo: bytes = b"", hi: bytes | None = None, *, bare: bool = False
+    ) -> Iterator[tuple[list[bytes], list[Value]]]:
+        """Keys and tree values with lo <= key < hi, in batches: the staged ones copied at once, the rest streamed.
+
+        `bare`: only the keys are wanted; staged values are left empty.
+        """
+        base, changes = self._changes(space, lo, hi, bare=bare)
         batches = tree.scan(self.nodes, self._root(base, space), lo, hi)
         return batches if not changes else overlay(batches, changes)
 
     def staged_keys(self, space: str) -> list[bytes]:
         """The keys that have staged changes, in order."""
-        return [key for key, _ in self._changes(space)[1]]
+        return [key for key, _ in self._changes(space, bare=True)[1]]
 
     def root(self, space: str) -> bytes:
         """The root below the staged changes."""
@@ -159,13 +165,13 @@ class VersionSnapshot:
             self.base = self._refresh()
 
     def _changes(
-        self, space: str, lo: bytes = b"", hi: bytes | None = None
+        self, space: str, lo: bytes = b"", hi: bytes | None = None, *, bare: bool = False
     ) -> tuple[Base, list[tuple[bytes, Value | None]]]:
         while True:
             base = self.base
             if not base.layers:
                 return base, []
-            rows = rows_in(self._database, self.number, base.layers, space, lo, hi)
+            rows = rows_in(self._database, self.number, base.layers, space, lo, hi, bare=bare)
             if rows is not None:
                 return base, rows
             self.base = self._refresh()
@@ -179,12 +185,14 @@ class VersionSnapshot:
     ) -> list[Value | None]:
         found: dict[bytes, Value | None] = {}
         for rows in reversed(staged):
-            found.update((key, value) for key, (value, _) in rows.items())
+            for key, (value, _) in rows.items():
+                found[key] = value
         root = self._root(base, space)
         if len(keys) == 1:
             return [found[keys[0]] if keys[0] in found else tree.get(self.nodes, root, keys[0])]
         rest = sorted({key for key in keys if key not in found})
-        found.update(zip(rest, tree.get_many(self.nodes, root, rest), strict=True))
+        if rest:
+            found.update(zip(rest, tree.get_many(self.nodes, root, rest), strict=True))
         return [found[key] for key in keys]
 
 

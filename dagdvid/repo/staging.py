@@ -103,8 +103,8 @@ def rows_of(
                     "SELECT key, kind, value, size, seq FROM staging"  # noqa: S608  marks only
                     f" WHERE version = ? AND data = ? AND space = ? AND key IN ({marks})"
                 )
-                for key, kind, value, size, seq in conn.execute(sql, (layer.version, data, space, *part)):
-                    rows[key] = value_of(kind, value, size), seq
+                for key, kind, value, size, seq in conn.execute(sql, (layer.version, data, space, *part)).fetchall():
+                    rows[key] = (value if kind == INLINE else value_of(kind, value, size)), seq
             found.append(rows)
         return found
     finally:
@@ -127,32 +127,48 @@ def _row_of(
 
 
 def rows_in(
-    database: Database, data: int, layers: Sequence[Layer], space: str, lo: bytes = b"", hi: bytes | None = None
+    database: Database,
+    data: int,
+    layers: Sequence[Layer],
+    space: str,
+    lo: bytes = b"",
+    hi: bytes | None = None,
+    *,
+    bare: bool = False,
 ) -> list[tuple[bytes, Value | None]] | None:
-    """The staged changes with lo <= key < hi in order, the first layer winning, all at one moment; None as above."""
+    """The staged changes with lo <= key < hi in order, the first layer winning, all at one moment; None as above.
+
+    `bare`: the values are not wanted, and are left empty; those of removed keys are None all the same.
+    """
     conn = database.reader
     conn.execute("BEGIN")
     try:
         if not _epochs_hold(conn, data, layers):
             return None
-        merged: dict[bytes, Value | None] = {}
-        for layer in reversed(layers):
-            merged.update(_select(conn, layer.version, data, space, lo, hi))
+        found = [_select(conn, layer.version, data, space, lo, hi, bare) for layer in layers]
     finally:
         conn.execute("COMMIT")
-    return list(merged.items()) if len(layers) == 1 else sorted(merged.items(), key=lambda item: item[0])
+    if len(found) == 1:
+        return found[0]
+    merged = {key: value for rows in reversed(found) for key, value in rows}
+    return sorted(merged.items(), key=lambda item: item[0])
 
 
 def _select(
-    conn: sqlite3.Connection, version: int, data: int, space: str, lo: bytes, hi: bytes | None
-) -> Iterator[tuple[bytes, Value | None]]:
-    sql = "SELECT key, kind, value, size FROM staging WHERE version = ? AND data = ? AND space = ? AND key >= ?"
+    conn: sqlite3.Connection, version: int, data: int, space: str, lo: bytes, hi: bytes | None, bare: bool
+) -> list[tuple[bytes, Value | None]]:
+    sql = (
+        f"SELECT key, kind{'' if bare else ', value, size'} FROM staging"  # noqa: S608  names of columns only
+        " WHERE version = ? AND data = ? AND space = ? AND key >= ?"
+    )
     args: list[object] = [version, data, space, lo]
     if hi is not None:
         sql += " AND key < ?"
         args.append(hi)
-    for key, kind, value, size in conn.execute(sql + " ORDER BY key", args):
-        yield key, value_of(kind, value, size)
+    rows = conn.execute(sql + " ORDER BY key", args).fetchall()
+    if bare:
+        return [(key, None if kind == REMOVED else b"") for key, kind in rows]
+    return [(key, value if kind == INLINE else value_of(kind, value, size)) for key, kind, value, size in rows]
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,13 @@ class VersionTxn(VersionSnapshot):
         found = self._resolve(space, keys, base, staged)
         return [changed.get(key, value) for key, value in zip(keys, found, strict=True)]
 
-    def scan(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[tuple[list[bytes], list[Value]]]:
+    def scan(
+        self, space: str, lo: bytes = b"", hi: bytes | None = None, *, bare: bool = False
+    ) -> Iterator[tuple[list[bytes], list[Value]]]:
         """As a snapshot, with own changes laid over."""
         changed = self._changed.get(space, {})
         own = sorted((k, v) for k, v in changed.items() if k >= lo and (hi is None or k < hi))
-        batches = super().scan(space, lo, hi)
+        batches = super().scan(space, lo, hi, bare=bare)
         return overlay(batches, own) if own else batches
 
     def count(self, space: str) -> int:

@@ -11,7 +11,7 @@ from dagdvid.interchange.keyvalues import KeyPart, keys_message, keyvalue_chunks
 from dagdvid.interchange.protowire import delimited, varint_field
 
 uint64 = st.integers(0, 2**64 - 1)
-names = st.binary(max_size=40)  # any bytes: they need not be UTF-8
+names = st.binary(max_size=200)  # any bytes: they need not be UTF-8
 pairs = st.lists(st.tuples(names, st.binary(max_size=300)), max_size=20)
 
 

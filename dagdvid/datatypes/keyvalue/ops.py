@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dagdvid.datatype import Snapshot
 from dagdvid.datatypes.keyvalue.keys import checked_key, shown
 from dagdvid.errors import BadRequest
-from dagdvid.interchange.keyvalues import KeyPart, keyvalue_chunks
+from dagdvid.interchange.keyvalues import KeyPart, keyvalue_chunks, keyvalue_message
 
 __all__ = [
     "SPACE",
@@ -29,6 +29,10 @@ __all__ = [
 SPACE = "keys"
 
 _KEYS_AT_ONCE = 4096
+_ESCAPED = bytes(range(0x20)) + b'"\\'
+"""The ASCII characters that JSON does not take as they are."""
+_COPIED = 4096
+"""Bytes of a value that cost less to copy than to pass on by itself."""
 _FIRST_BATCH = 32
 _BATCH_BYTES = 8 << 20
 
@@ -59,10 +63,17 @@ def key_list(keys: Iterable[bytes]) -> Iterator[bytes]:
     source = iter(keys)
     lead = b"["
     while batch := list(islice(source, _KEYS_AT_ONCE)):
-        text = json.dumps([shown(key) for key in batch], separators=(",", ":"), ensure_ascii=False)
-        yield lead + text[1:-1].encode()
+        yield lead + _names(batch)
         lead = b","
     yield b"[]" if lead == b"[" else b"]"
+
+
+def _names(keys: list[bytes]) -> bytes:
+    """Keys as JSON strings with commas between; most need no escapes, and are put together as they are."""
+    joined = b"".join(keys)
+    if joined.isascii() and len(joined.translate(None, _ESCAPED)) == len(joined):
+        return b'"' + b'","'.join(keys) + b'"'
+    return json.dumps([shown(key) for key in keys], separators=(",", ":"), ensure_ascii=False)[1:-1].encode()
 
 
 def part(key: bytes, value: bytes, span: tuple[int, int] | None) -> bytes:
@@ -114,7 +125,10 @@ def as_json(entries: Iterable[Entry], check: bool) -> Iterator[bytes]:
 def as_protobuf(entries: Iterable[Entry]) -> Iterator[bytes]:
     """A KeyValues message, in chunks."""
     for key, value, _ in entries:
-        yield from keyvalue_chunks(key, value)
+        if len(value) > _COPIED:
+            yield from keyvalue_chunks(key, value)
+        else:
+            yield keyvalue_message(key, value)
 
 
 def as_tar(entries: Iterable[Entry]) -> Iterator[bytes]:
