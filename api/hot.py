@@ -8,8 +8,10 @@ Small reads (`Hot.at_once`) need no coroutine: a connection that can write by it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dagdvid.routes import Cache, Reply
 
@@ -17,7 +19,7 @@ from .access import Logged
 from .bind import create_app
 from .dispatch import Dispatch, Target
 from .incoming import ClientGone, Scope, decoded_path
-from .outgoing import PIECE, abandon, cross_origin, reply_headers
+from .outgoing import PIECE, abandon, cross_origin, reply_headers, streamed
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
@@ -70,6 +72,9 @@ class Hot:
                 reply, cache = await self.dispatch.answer(scope, path, _body(receive), target)
             except ClientGone:
                 return
+            if _streams(reply) and scope["method"] != "HEAD":
+                await self._stream(scope, reply, cache, receive, send)
+                return
             answer = self._answer(scope, reply, cache)
         await _send(answer, send)
 
@@ -83,7 +88,12 @@ class Hot:
         path = decoded_path(scope)
         target = self._find(scope["method"], path)
         reply = target and self.dispatch.at_once(target, scope, path)
-        return self._answer(scope, reply, target.route.cache) if target and reply else None
+        if not target or not reply:
+            return None
+        if _streams(reply) and scope["method"] != "HEAD":
+            abandon(reply)
+            return None
+        return self._answer(scope, reply, target.route.cache)
 
     def _may_be_hot(self, scope: Scope) -> bool:
         """Whether it looks like it. An address in an unusual form does not, and is answered by the application."""
@@ -98,15 +108,30 @@ class Hot:
         return target if target is not None and target.route.hot else None
 
     def _answer(self, scope: Scope, reply: Reply, cache: Cache) -> Answer:
+        headers = self._headers(scope, reply, cache)
+        if isinstance(reply.body, bytes) and scope["method"] != "HEAD":
+            return Answer(reply.status, headers, reply.body)
+        abandon(reply)
+        return Answer(reply.status, headers, b"")
+
+    def _headers(self, scope: Scope, reply: Reply, cache: Cache) -> list[tuple[bytes, bytes]]:
         headers = reply_headers(reply, cache) | cross_origin(scope, self.dispatch.server.config.cors_domains)
-        body = reply.body
-        if scope["method"] == "HEAD":
-            abandon(reply)
-            body = b""
-        elif not isinstance(body, bytes):
-            raise TypeError("a hot route must answer bytes, not a stream")
-        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        return Answer(reply.status, encoded, body)
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def _stream(self, scope: Scope, reply: Reply, cache: Cache, receive: Any, send: Any) -> None:
+        headers = self._headers(scope, reply, cache)
+        body = cast("Iterator[bytes]", reply.body)
+        leaving = asyncio.ensure_future(receive())  # the request has been read: all that can come is its client's end
+        try:
+            async with aclosing(streamed(body, decoded_path(scope), self.dispatch.pool)) as pieces:
+                await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+                async for piece in pieces:
+                    if leaving.done():
+                        return
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            leaving.cancel()
 
 
 async def _send(answer: Answer, send: Any) -> None:
@@ -116,6 +141,10 @@ async def _send(answer: Answer, send: Any) -> None:
     for at in range(0, last, PIECE):
         await send({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
     await send({"type": "http.response.body", "body": body[last:] if last else body})
+
+
+def _streams(reply: Reply) -> bool:
+    return not isinstance(reply.body, bytes)
 
 
 def _has_body(scope: Scope) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import lru_cache
 
 from quart import Response
 
@@ -17,7 +18,7 @@ from .cors import cors_headers
 from .incoming import Scope
 from .pool import Pool
 
-__all__ = ["PIECE", "abandon", "cross_origin", "primed", "reply_headers", "response"]
+__all__ = ["PIECE", "abandon", "cross_origin", "primed", "reply_headers", "response", "streamed"]
 
 log = logging.getLogger("dagdvid.api")
 
@@ -66,13 +67,19 @@ def abandon(reply: Reply) -> None:
 
 def reply_headers(reply: Reply, cache: Cache) -> dict[str, str]:
     """The headers of a reply; those for other origins are not its business."""
-    headers = dict(reply.headers)
-    if reply.content_type:
-        text = reply.content_type == "text/plain"
-        headers["Content-Type"] = "text/plain; charset=utf-8" if text else reply.content_type
+    headers = dict(_settled(reply.content_type, tuple(reply.headers.items()), cache, reply.status < 400))
     if isinstance(reply.body, bytes):
         headers["Content-Length"] = str(len(reply.body))
-    headers.setdefault("Cache-Control", CACHE_CONTROL[cache] if reply.status < 400 else "no-store")
+    return headers
+
+
+@lru_cache
+def _settled(content_type: str, own: tuple[tuple[str, str], ...], cache: Cache, good: bool) -> dict[str, str]:
+    """The headers that do not hang on the body: few sets of them are used again and again."""
+    headers = dict(own)
+    if content_type:
+        headers["Content-Type"] = "text/plain; charset=utf-8" if content_type == "text/plain" else content_type
+    headers.setdefault("Cache-Control", CACHE_CONTROL[cache] if good else "no-store")
     return headers
 
 
@@ -94,7 +101,7 @@ async def response(reply: Reply, cache: Cache, *, head: bool, path: str, pool: P
         if not isinstance(reply.body, bytes):
             await pool.discard(reply.body)
     elif not isinstance(reply.body, bytes):
-        body = _streamed(reply.body, path, pool)
+        body = streamed(reply.body, path, pool)
     else:
         body = reply.body if len(reply.body) <= PIECE else _pieces(reply.body)
     result = Response(body, reply.status)
@@ -109,7 +116,12 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + PIECE]
 
 
-async def _streamed(body: Iterator[bytes], path: str, pool: Pool) -> AsyncIterator[bytes]:
+async def streamed(body: Iterator[bytes], path: str, pool: Pool) -> AsyncGenerator[bytes, None]:
+    """The pieces of a streamed body, each fetched in a thread once the one before is sent.
+
+    Raises:
+        CancelledError: it broke off, which is in the log; so must the answer.
+    """
     try:
         async with aclosing(pool.iterate(body)) as pieces:
             async for piece in pieces:

@@ -64,6 +64,7 @@ class SmallServer:
                         Route(("GET", "HEAD"), "key/{key}", self.get, "A value.", cache=Cache.CONTENT, hot=True),
                         Route(("POST",), "key/{key}", self.put, "Sets a value.", mutates=True, hot=True),
                         Route(("GET",), "keys", self.keys, "All keys."),
+                        Route(("GET",), "numbers/{n}", self.numbers, "A stream.", hot=True),
                     ],
                     surplus=True,
                 ),
@@ -92,7 +93,7 @@ class SmallServer:
 
     def read_at_once(self, found: Found, request: Request, most: int) -> Reply | None:
         reply = self.handle(found, request)
-        return reply if len(reply.body) <= most else None
+        return reply if isinstance(reply.body, bytes) and len(reply.body) <= most else None
 
     def close(self) -> None:
         pass

@@ -15,6 +15,7 @@ from dagdvid.api.hot import create_service
 from dagdvid.api.serve import listen
 from dagdvid.api.servers import SERVERS
 from dagdvid.config import Config
+from dagdvid.interchange.keyvalues import KeyPart, keys_message, keyvalue_chunks
 from dagdvid.routes import Reply, Request
 from dagdvid.server import Server
 
@@ -68,6 +69,18 @@ def http(method, path, *headers, body=b"", version="1.1"):
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def unchunked(body):
+    """A body without its framing; it must have its end."""
+    whole = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        n = int(size, 16)
+        whole, body = whole + body[:n], body[n:].removeprefix(b"\r\n")
+        if n == 0:
+            assert body == b""
+            return whole
+
+
 def parsed(answer):
     """Status, headers and body of an answer that ended its connection.
 
@@ -79,6 +92,8 @@ def parsed(answer):
         head, _, body = body.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
     headers = sorted((n.lower(), v.strip()) for n, _, v in (line.partition(b":") for line in lines))
+    if (b"transfer-encoding", b"chunked") in headers and body:
+        body = unchunked(body)
     return status.split()[1], [pair for pair in headers if pair[0] not in (b"date", b"transfer-encoding")], body
 
 
@@ -126,6 +141,15 @@ def requests(locked, opened):
         yield http(method, f"{locked}/one", "Connection: close", "Content-Length: 3", body=b"abc")
         yield http(method, f"{locked}/one", "Connection: close", "Content-Length: 0")
     yield http("POST", f"{locked}/one", "Connection: close", "Content-Length: 1", body=b"2")
+    batch = opened.removesuffix("key") + "keyvalues"
+    for names in ([b"one"], [b"blob", b"absent", b"one"], [b"large"] * 5, [b"large"] * 40, []):
+        body = keys_message([KeyPart(name) for name in names])
+        for method in ("GET", "HEAD"):
+            yield http(method, batch, "Connection: close", f"Content-Length: {len(body)}", body=body)
+    yield http("GET", batch, "Connection: close")
+    for body in (b"".join(keyvalue_chunks(b"new", b"value")), b"\xff", b""):
+        for path in (batch, locked.removesuffix("key") + "keyvalues"):
+            yield http("POST", path, "Connection: close", f"Content-Length: {len(body)}", body=body)
     for size in (0, 1, 5000):
         yield http("POST", f"{opened}/new", "Connection: close", f"Content-Length: {size}", body=bytes(size))
         yield http("GET", f"{opened}/new", "Connection: close")

@@ -14,6 +14,9 @@ from dagdvid.api.serve import listen, serve_until
 from dagdvid.config import HTTP_SERVERS, Config
 from dagdvid.errors import UnavailableError
 
+STREAMS = ["/api/numbers", "/api/node/0/kv/numbers"]
+"""By Quart, and by the short way in front of it."""
+
 
 class Service:
     def __init__(self, port, stop, task):
@@ -101,9 +104,10 @@ async def test_large_bodies_both_ways(client):
     assert len((await client.get("/api/big/40000000")).content) == 40_000_000
 
 
-async def test_a_slow_reader_holds_the_stream_up(service, small):
+@pytest.mark.parametrize("path", STREAMS)
+async def test_a_slow_reader_holds_the_stream_up(service, small, path):
     async with service.connection() as (reader, writer):
-        writer.write(b"GET /api/numbers/2000?width=100000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(f"GET {path}/2000?width=100000 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await read_head(reader)
         await until(lambda: small.sent_pieces > 3)
         before = -1
@@ -116,15 +120,16 @@ async def test_a_slow_reader_holds_the_stream_up(service, small):
     assert small.sent_pieces < 300
 
 
-async def test_a_stream_that_breaks_is_not_ended(client, small, caplog):
+@pytest.mark.parametrize("path", STREAMS)
+async def test_a_stream_that_breaks_is_not_ended(client, small, caplog, path):
     with caplog.at_level(logging.INFO), pytest.raises(httpx.RemoteProtocolError):
-        await client.get("/api/numbers/5?fail=3")
+        await client.get(f"{path}/5?fail=3")
     assert [record.getMessage() for record in caplog.records if record.name == "dagdvid.api"] == [
-        "answer to '/api/numbers/5' broken off: torn"
+        f"answer to '{path}/5' broken off: torn"
     ]
     assert not [record for record in caplog.records if "corn" in record.name and record.levelno > logging.INFO]
     with pytest.raises(httpx.RemoteProtocolError):
-        await client.get("/api/numbers/5?fail=3&how=bug")
+        await client.get(f"{path}/5?fail=3&how=bug")
     assert "ZeroDivisionError" in caplog.text
     assert small.closed_streams == 2
 

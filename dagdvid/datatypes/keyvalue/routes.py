@@ -204,6 +204,7 @@ ROUTES = RouteTable(
             'a JSON list of keys or of objects {"key", "byte_start", "byte_end"}. Absent keys have empty values.',
             cache=Cache.CONTENT,
             query=_FORMATS,
+            hot=True,
         ),
         Route(
             ("POST",),
@@ -212,6 +213,7 @@ ROUTES = RouteTable(
             "Sets all keys of a protobuf message KeyValues, at once.",
             mutates=True,
             right=Right.WRITE,
+            hot=True,
         ),
     ),
     surplus=True,
