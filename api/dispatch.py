@@ -61,12 +61,12 @@ class Dispatch:
         """
         methods = ("HEAD", "GET") if method == "HEAD" else (method,)
         for name in methods:
-            own = self.help.match(name, help_pages.segments(path))
-            if own is not None:
-                return Target(own[0], own[1], own[0].handler, None)
             found = self.server.find(name, path)
             if found is not None:
                 return Target(found.route, found.args, partial(self.server.handle, found), found)
+            own = self.help.match(name, help_pages.segments(path))
+            if own is not None:
+                return Target(own[0], own[1], own[0].handler, None)
         return None
 
     def at_once(self, target: Target, scope: Scope, path: str) -> Reply | None:

@@ -7,10 +7,10 @@ limits, `/api/help`, OpenAPI and the completeness tests; one fact stands in one 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagdvid.errors import BadRequest, DagdvidError
 
@@ -163,6 +163,28 @@ class Route:
         return tuple(self.pattern.strip("/").split("/"))
 
 
+class _Pattern(NamedTuple):
+    """A route's pattern, made ready for matching: which positions hold which words, and which hold placeholders."""
+
+    route: Route
+    words: tuple[tuple[int, str], ...]
+    names: tuple[tuple[int, str], ...]
+    least: int
+    """Segments that a path must have."""
+    first: str
+    """The word it begins with; empty if that is a placeholder."""
+
+    def match(self, path: Sequence[str], surplus: bool) -> dict[str, str] | None:
+        """The arguments, if a path fits."""
+        n = len(path)
+        if n < self.least or (n > len(self.words) + len(self.names) and not surplus):
+            return None
+        for i, word in self.words:
+            if path[i] != word:
+                return None
+        return {name: path[i] for i, name in self.names if i < n}
+
+
 class RouteTable:
     """Routes in order of preference; the first that fits is taken."""
 
@@ -170,52 +192,42 @@ class RouteTable:
         """`surplus`: further path segments are ignored, as DVID does on instance endpoints."""
         self.routes = tuple(routes)
         self.surplus = surplus
-        self._compiled = [(route, route.segments) for route in self.routes]
-        firsts = {segments[0] for _, segments in self._compiled}
+        self._patterns = [_pattern(route) for route in self.routes]
+        self._words = {pattern.first for pattern in self._patterns if pattern.first}
+        methods = {method for route in self.routes for method in route.methods}
         self._by_word = {
-            word: [(r, s) for r, s in self._compiled if s[0] == word or s[0].startswith("{")] for word in firsts
+            (method, word): [p for p in self._patterns if method in p.route.methods and p.first in ("", word)]
+            for method in methods
+            for word in {"", *self._words}
         }
-        self._others = [(route, segments) for route, segments in self._compiled if segments[0].startswith("{")]
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)
 
     def knows(self, word: str) -> bool:
         """Whether some route begins with a word."""
-        return word in self._by_word or bool(self._others)
+        return word in self._words or any(not pattern.first for pattern in self._patterns)
 
-    def match(self, method: str, path: list[str]) -> tuple[Route, dict[str, str]] | None:
+    def match(self, method: str, path: Sequence[str]) -> tuple[Route, dict[str, str]] | None:
         """The route for a method and the decoded segments of a path, with its arguments."""
-        for route, segments in self._by_word.get(path[0] if path else "", self._others):
-            if method in route.methods:
-                args = _match(segments, path, self.surplus)
-                if args is not None:
-                    return route, args
+        word = path[0] if path and path[0] in self._words else ""
+        for pattern in self._by_word.get((method, word), ()):
+            args = pattern.match(path, self.surplus)
+            if args is not None:
+                return pattern.route, args
         return None
 
-    def methods(self, path: list[str]) -> list[str]:
+    def methods(self, path: Sequence[str]) -> list[str]:
         """The methods under which a path is known."""
-        found = {
-            m
-            for route, segments in self._compiled
-            if _match(segments, path, self.surplus) is not None
-            for m in route.methods
-        }
-        return sorted(found)
+        return sorted({m for p in self._patterns if p.match(path, self.surplus) is not None for m in p.route.methods})
 
 
-def _match(segments: tuple[str, ...], path: list[str], surplus: bool) -> dict[str, str] | None:
-    if len(path) > len(segments) and not surplus:
-        return None
-    args = {}
-    for i, segment in enumerate(segments):
-        placeholder = segment.startswith("{")
-        if i >= len(path):
-            if placeholder and segment.endswith("?}"):
-                continue
-            return None
-        if placeholder:
-            args[segment.strip("{}?")] = path[i]
-        elif segment != path[i]:
-            return None
-    return args
+def _pattern(route: Route) -> _Pattern:
+    segments = list(enumerate(route.segments))
+    return _Pattern(
+        route,
+        tuple((i, segment) for i, segment in segments if not segment.startswith("{")),
+        tuple((i, segment.strip("{}?")) for i, segment in segments if segment.startswith("{")),
+        sum(not segment.endswith("?}") for _, segment in segments),
+        "" if segments[0][1].startswith("{") else segments[0][1],
+    )
