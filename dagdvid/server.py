@@ -23,12 +23,12 @@ from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, UnknownName
 from dagdvid.objects.local.backup import FolderOrigin, copy_store
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
+from dagdvid.objects.local.turns import take_turn
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.remote.copying import ServerOrigin
 from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
 from dagdvid.remote.transfer import push
-from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
@@ -40,6 +40,7 @@ from dagdvid.repo.schema import TABLES
 from dagdvid.repo.snapshot import AboveLimit
 from dagdvid.repo.transact import transact
 from dagdvid.repo.txn import VersionTxn
+from dagdvid.repo.upkeep import Upkeep
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
 
 __all__ = ["Found", "Server", "backup", "hold", "restore"]
@@ -61,15 +62,11 @@ class Found(NamedTuple):
 
 
 def hold(config: Config) -> ExitStack:
-    """Own the data directory for a supervisor and its workers, and recover it; a context manager."""
+    """Own the data directory for a supervisor and its workers, and recover its packs; a context manager."""
     stack = ExitStack()
     stack.enter_context(hold_folder(config.data))
     try:
-        store = LocalStore(config.data, tables=TABLES)
-        try:
-            fold.resume(Catalog(store))
-        finally:
-            store.close()
+        LocalStore(config.data, tables=TABLES).close()
     except BaseException:
         stack.close()
         raise
@@ -107,8 +104,9 @@ class Server:
         stack.callback(self.store.close)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1, "dagdvid-encode"))
         self.catalog = Catalog(self.store, pool)
-        if not config.member and not readonly:
-            fold.resume(self.catalog)
+        self.upkeep = None if readonly else Upkeep(self.catalog)
+        if self.upkeep is not None:
+            stack.callback(self.upkeep.close)
         self._tables: list[tuple[str, list[str], RouteTable]] = [
             ("server", [], REPOS),
             ("server", [], SYNC),
@@ -157,11 +155,12 @@ class Server:
 
     def collect(self, *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
         """Collect garbage. Only where this process is the only one and serves nobody: see `repo.collect`."""
-        return collect(self.catalog, dry_run=dry_run)
+        with take_turn(self.store.folder):
+            yield from collect(self.catalog, dry_run=dry_run)
 
     def repair(self, places: Sequence[str] = (), *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
         """Repair the store, with what other servers (URLs) and data directories have. As `collect`: alone."""
-        with open_sources(places, self.config.data) as sources:
+        with open_sources(places, self.config.data) as sources, take_turn(self.store.folder):
             yield from repair(self.catalog, sources, dry_run=dry_run)
 
     def push_to(self, url: str, spec: str) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, DamageError, RefMoved, StaleRead, UnknownName
@@ -38,13 +38,20 @@ from dagdvid.repo.snapshot import Base, VersionSnapshot
 from dagdvid.repo.staging import MUTATION_START, Layer, mutation_counter
 from dagdvid.repo.txn import VersionTxn
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "Upkeep"]
 
 _ROOTS_KEPT = 100_000
 _TRIES = 20
 _NOTHING = Later()
 
 log = logging.getLogger(__name__)
+
+
+class Upkeep(Protocol):
+    """Takes work that need not be done at once."""
+
+    def sealed(self, root: str, uuid: str) -> None:
+        """A version was sealed, and is to be folded."""
 
 
 class Catalog:
@@ -54,6 +61,8 @@ class Catalog:
         self.store = store
         self.nodes = Nodes(store)
         self.pool = pool
+        self.upkeep: Upkeep | None = None
+        """Who does in the background what may wait; without one it waits for the next who needs it."""
         self._lock = threading.Lock()
         self._recording = threading.Lock()
         self._generation = -1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import DamageError, RefMoved
+from dagdvid.errors import RefMoved
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.local.turns import take_turn
 from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit
 from dagdvid.objects.tree.node import Value
@@ -19,45 +18,74 @@ from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
 from dagdvid.repo.model import Repo, Version
-from dagdvid.repo.operations import Bind, BindData, Seal
+from dagdvid.repo.operations import Bind, BindData, Clear, Seal
 from dagdvid.repo.record import Record, now, read_record, record_stamp
 from dagdvid.repo.staging import value_of
 
-__all__ = ["commit", "fold", "fold_unversioned", "resume"]
+__all__ = ["Pause", "commit", "fold", "fold_unversioned", "leftover", "unfinished"]
 
-_PAGE = 10_000
+CHAIN = 8
+"""Sealed versions in a row that wait to be folded; a commit on top of more waits for them."""
+_PAGE = 4096
+_FLUSH = 4 * 2**20
+"""Bytes of nodes that are stored together: other writers wait for no more."""
 _TRIES = 20
-_folding = threading.Lock()
 
-log = logging.getLogger(__name__)
+Pause = Callable[[], None]
+"""Called between short stretches of work; it may raise, and what is half done is then done again some day."""
 
 
-def commit(catalog: Catalog, repo: Repo, version: Version, note: str, lines: Sequence[str], user: str) -> bytes:
-    """Lock a version and make its commit; the commit's id.
+def _never() -> None:
+    """The pause of who needs the result."""
+
+
+def commit(catalog: Catalog, repo: Repo, version: Version, note: str, lines: Sequence[str], user: str) -> None:
+    """Lock a version, durably and for good. Its commit is made in the background; `fold` waits for it.
 
     Raises:
         Locked: it is locked already.
+        DamageError: many versions below wait for their commits, which damage prevents.
     """
+    repo.check()
+    waiting = catalog.ground(repo, version)[0]
+    if len(waiting) > CHAIN:
+        fold(catalog, repo.root, waiting[1].uuid)
     catalog.store.run(Seal(repo.id, version.id, note, [record_stamp(line) for line in lines], user))
-    return fold(catalog, repo.root, version.uuid)
+    if catalog.upkeep is not None:
+        catalog.upkeep.sealed(repo.root, version.uuid)
 
 
-def resume(catalog: Catalog) -> None:
-    """Fold what a crash left sealed."""
-    for repo in catalog.repos().values():
-        for version in repo.versions.values():
-            if version.state == "sealed":
-                log.info("finishing the commit of version %s", version.uuid)
-                try:
-                    fold(catalog, repo.root, version.uuid)
-                except DamageError as error:  # the version stays sealed and is read from its staging
-                    log.error("the commit of version %s cannot be finished: %s", version.uuid, error)
+def unfinished(catalog: Catalog) -> list[tuple[str, str]]:
+    """The versions that are sealed and not yet folded: (root UUID, UUID)."""
+    return [
+        (repo.root, version.uuid)
+        for repo in catalog.repos().values()
+        for version in repo.versions.values()
+        if version.state == "sealed"
+    ]
 
 
-def fold(catalog: Catalog, root: str, uuid: str) -> bytes:
+def fold(catalog: Catalog, root: str, uuid: str, pause: Pause = _never) -> bytes:
     """The commit of a locked version, made now if need be. The same staging always gives the same commit."""
-    with _folding:
-        return _fold(catalog, root, uuid)
+    version = catalog.repos()[root].versions[uuid]
+    if version.commit is not None:
+        return version.commit
+    with take_turn(catalog.store.folder, pause):
+        return _fold(catalog, root, uuid, pause)
+
+
+def leftover(catalog: Catalog, pause: Pause = _never) -> None:
+    """Remove the staging of committed versions that a crash has left."""
+    at = 0
+    sql = "SELECT min(version) FROM staging WHERE version > ?"
+    while (row := catalog.store.database.rows(sql, (at,))[0])[0] is not None:
+        at = row[0]
+        _clear(catalog, at, pause)
+
+
+def _clear(catalog: Catalog, version: int, pause: Pause) -> None:
+    while catalog.store.run(Clear(version)):
+        pause()
 
 
 def fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes | None:
@@ -68,7 +96,7 @@ def fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes 
     if catalog.store.readonly:
         return catalog.data_record(repo, instance)
     for _ in range(_TRIES):
-        with suppress(RefMoved), _folding:  # another process may fold, too
+        with suppress(RefMoved), take_turn(catalog.store.folder):
             return _fold_unversioned(catalog, repo, instance)
     raise RefMoved(f"unversioned instance {instance.name!r} keeps changing; try again")
 
@@ -81,12 +109,12 @@ def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes
     if not spaces:
         return before
     last = max(seq for _, seq in spaces)
-    writer = NodeWriter(catalog.nodes)
+    writer = NodeWriter(catalog.nodes, _FLUSH)
     base = read_record(catalog.nodes, before).root if before else EMPTY
     old = content_of(catalog.nodes, base, instance.uuid)
     roots = dict(old.roots) if old else {}
     for space, _ in spaces:
-        roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, last))
+        roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, _never, last))
     settings = datatype(instance.typename).content_settings(instance.config)
     key = bytes.fromhex(instance.uuid)
     value, objects = _content_value(key, Content(instance.typename, settings, roots))
@@ -96,15 +124,15 @@ def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes
     return item.id
 
 
-def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
+def _fold(catalog: Catalog, root: str, uuid: str, pause: Pause) -> bytes:
     repo = catalog.repos()[root]
     version = repo.versions[uuid]
     if version.commit is not None:
         return version.commit
     repo.check()
-    parents = tuple(_fold(catalog, root, parent) for parent in version.parents)
+    parents = tuple(_fold(catalog, root, parent, pause) for parent in version.parents)
     base = version.base or (read_commit(catalog.nodes, parents[0]).root if parents else EMPTY)
-    writer = NodeWriter(catalog.nodes)
+    writer = NodeWriter(catalog.nodes, _FLUSH)
     edits: list[edit.Edit] = []
     objects: list[Object] = []
     for instance_uuid, spaces in _staged(catalog, repo, version).items():
@@ -114,7 +142,7 @@ def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
         roots = dict(before.roots) if before else {}
         number = repo.numbers[instance_uuid]
         for space in spaces:
-            roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, version.id, number, space))
+            roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, version.id, number, space, pause))
         settings = before.settings if before else datatype(instance.typename).content_settings(instance.config)
         value, blobs = _content_value(key, Content(instance.typename, settings, roots))
         edits.append((key, value))
@@ -133,6 +161,7 @@ def _fold(catalog: Catalog, root: str, uuid: str) -> bytes:
     )
     item = prepare(ObjectType.COMMIT, made.encode())
     catalog.store.run(Bind(repo.id, version.id, item.id, [*objects, *writer.take(), item]))
+    _clear(catalog, version.id, pause)
     return item.id
 
 
@@ -153,7 +182,9 @@ def _staged(catalog: Catalog, repo: Repo, version: Version) -> Mapping[str, list
     return found
 
 
-def _rows(catalog: Catalog, version: int, data: int, space: str, last: int = 2**63 - 1) -> Iterator[edit.Edit]:
+def _rows(
+    catalog: Catalog, version: int, data: int, space: str, pause: Pause, last: int = 2**63 - 1
+) -> Iterator[edit.Edit]:
     """The staged changes of a space in key order, up to a sequence number, a page a query: no transaction lasts."""
     after = b""
     sql = (
@@ -164,3 +195,4 @@ def _rows(catalog: Catalog, version: int, data: int, space: str, last: int = 2**
         for key, kind, value, size in rows:
             yield key, value_of(kind, value, size)
         after = rows[-1][0]
+        pause()

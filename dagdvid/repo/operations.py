@@ -17,6 +17,7 @@ __all__ = [
     "AddVersion",
     "Bind",
     "BindData",
+    "Clear",
     "CreateRepo",
     "Seal",
     "SetRecord",
@@ -27,11 +28,20 @@ __all__ = [
     "touch",
 ]
 
+_CLEARED = 1000
+"""Rows that are removed in one operation."""
+
 
 def touch(conn: sqlite3.Connection, repo: int) -> None:
-    """Note that a repo changed, for all processes."""
+    """Note that a repo was changed, for all processes and for its users."""
+    conn.execute("UPDATE repos SET updated = ? WHERE id = ?", (now(), repo))
+    announce(conn, repo)
+
+
+def announce(conn: sqlite3.Connection, repo: int) -> None:
+    """Have all processes load a repo anew."""
     generation = next_value(conn, "generation") + 1
-    conn.execute("UPDATE repos SET updated = ?, generation = ? WHERE id = ?", (now(), generation, repo))
+    conn.execute("UPDATE repos SET generation = ? WHERE id = ?", (generation, repo))
 
 
 def add_version(
@@ -210,7 +220,7 @@ def _write_texts(
 
 @dataclass(frozen=True)
 class Bind:
-    """Bind a sealed version to its commit; its staging has become trees."""
+    """Bind a sealed version to its commit. Its staging has become trees and is not looked at again: see `Clear`."""
 
     repo: int
     version: int
@@ -229,8 +239,32 @@ class Bind:
             "UPDATE versions SET state = 'committed', commit_id = ?, epoch = epoch + 1 WHERE id = ?",
             (self.commit, self.version),
         )
-        conn.execute("DELETE FROM staging WHERE version = ?", (self.version,))
-        touch(conn, self.repo)
+        announce(conn, self.repo)
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Remove staging of a committed version, some rows a time, so that nobody waits for long."""
+
+    version: int
+    objects: Sequence[Object] = ()
+
+    def apply(self, conn: sqlite3.Connection) -> bool:
+        """Whether there is more."""
+        sql = "SELECT 1 FROM versions WHERE id = ? AND state = 'committed'"
+        if conn.execute(sql, (self.version,)).fetchone() is None:
+            return False
+        beyond = conn.execute(
+            "SELECT data, space, key FROM staging WHERE version = ? ORDER BY data, space, key LIMIT 1 OFFSET ?",
+            (self.version, _CLEARED),
+        ).fetchone()
+        if beyond is None:
+            conn.execute("DELETE FROM staging WHERE version = ?", (self.version,))
+            return False
+        conn.execute(
+            "DELETE FROM staging WHERE version = ? AND (data, space, key) < (?, ?, ?)", (self.version, *beyond)
+        )
+        return True
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Graph:
 
     def commit(self, uuid: str, **body: Any) -> None:
         self.call.json("POST", f"/api/node/{uuid}/commit", body)
+        self.call.server.upkeep.settle()
 
     def child(self, uuid: str, branch: str = "") -> str:
         how = "branch" if branch else "newversion"

@@ -32,6 +32,7 @@ class Shop:
                 self.put(self.root, name, f"{name}{i:04}", f"value {i} of {name}".encode() * (1 + 50 * (i % 7 == 0)))
         self.put(self.root, "kv", "big", BIG)
         call.json("POST", f"/api/node/{self.root}/commit", {})
+        call.server.upkeep.settle()
         self.child = call.json("POST", f"/api/node/{self.root}/newversion")["child"]
         self.put(self.child, "kv", "staged", b"s" * 3000)
         self.put(self.child, "free", "f", b"f" * 3000)

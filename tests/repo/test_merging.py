@@ -38,6 +38,7 @@ class Fork:
     def commit(self, *nodes: str) -> None:
         for node in nodes:
             self.call("POST", f"/api/node/{node}/commit", {"note": ""})
+        self.call.server.upkeep.settle()
 
     def merge(self, *parents: str) -> str:
         body = {"mergeType": "conflict-free", "parents": list(parents), "note": "together"}

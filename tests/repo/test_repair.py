@@ -189,6 +189,7 @@ def test_a_crash_on_the_way_loses_nothing(damaged, monkeypatch):
         shutil.rmtree(damaged.folder, ignore_errors=True)
         shutil.copytree(pristine, damaged.folder)
         server = Server.open(Config(data=damaged.folder))
+        server.upkeep.settle()
         left = step
         whole = type(server.store).run
 

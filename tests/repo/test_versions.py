@@ -333,6 +333,7 @@ def test_everything_is_there_after_a_restart(call, root, server, config):
     commit(call, root, note="n")
     one = child(call, root)
     call("POST", f"/api/node/{one}/kv/key/k", b"open")
+    server.upkeep.settle()
     before = call.json("GET", "/api/repos/info")
     server.close()
     again = type(server).open(config)

@@ -151,6 +151,7 @@ def test_a_crash_between_seal_and_bind(line: Line, server, config):
     again = type(server).open(config)
     try:
         line.call.server, line.catalog = again, again.catalog
+        again.upkeep.settle()
         repo = again.catalog.repos()[line.root]
         assert repo.versions[line.root].state == "committed"
         assert line.call.json("GET", f"/api/node/{line.root}/hash")["hash"] == repo.versions[line.root].commit.hex()

@@ -136,6 +136,7 @@ class Versions(RuleBasedStateMachine):
     def restart(self) -> None:
         self.server.close()
         self.server = Server.open(self.config)
+        self.server.upkeep.settle()
         repo = self.server.catalog.repos()[self.root]
         for uuid in self.locked:
             assert repo.versions[uuid].state == "committed"

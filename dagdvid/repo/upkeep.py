@@ -1,0 +1,116 @@
+"""The background thread of a process: it folds what was sealed, beside requests, and gives up when told to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from dagdvid.errors import DagdvidError, DamageError
+from dagdvid.repo import fold
+from dagdvid.repo.catalog import Catalog
+
+__all__ = ["Upkeep"]
+
+GRACE = 5.0
+"""Seconds that `close` lets the work go on; what is not done by then is begun again at the next start."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
+"""Seconds after which work that failed is tried again, twice as long each time."""
+
+Work = Callable[[Catalog, fold.Pause], object]
+
+log = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """The process is closing."""
+
+
+class Upkeep:
+    """Works off what may wait, one thing at a time; begins with what an earlier run, or a dead worker, left undone."""
+
+    def __init__(self, catalog: Catalog, grace: float = GRACE) -> None:
+        self._catalog = catalog
+        self._grace = grace
+        self._work: dict[str, tuple[float, float, Work]] = {}
+        """By what it is about: when it is due, the pause after a failure, and what to do."""
+        self._wake = threading.Condition()
+        self._closing = False
+        self._busy = False
+        self._deadline = float("inf")
+        self._thread = threading.Thread(target=self._loop, name="dagdvid-upkeep", daemon=True)
+        catalog.upkeep = self
+        self._add("", _resume)
+        self._thread.start()
+
+    def sealed(self, root: str, uuid: str) -> None:
+        """As `catalog.Upkeep`."""
+        self._add(f"the commit of version {uuid}", lambda catalog, pause: fold.fold(catalog, root, uuid, pause))
+
+    def settle(self) -> None:
+        """Wait until nothing is left but what failed and will be tried again."""
+        with self._wake:
+            self._wake.wait_for(lambda: not self._busy and all(pause for _, pause, _ in self._work.values()))
+
+    def close(self) -> None:
+        """Finish what waits, for some seconds at most."""
+        with self._wake:
+            self._closing = True
+            self._deadline = time.monotonic() + self._grace
+            self._wake.notify_all()
+        self._thread.join()
+        self._catalog.upkeep = None
+
+    def _add(self, what: str, work: Work, pause: float = 0.0) -> None:
+        with self._wake:
+            self._work[what] = time.monotonic() + pause, pause, work
+            self._wake.notify_all()
+
+    def _loop(self) -> None:
+        while (found := self._next()) is not None:
+            what, pause, work = found
+            try:
+                work(self._catalog, self._pause)
+            except _Stopped:
+                return
+            except DamageError as error:  # the version stays sealed, and is read from its staging
+                log.error("%s cannot be finished: %s", what, error)
+            except Exception as error:  # whatever it is, the next piece of work must not suffer
+                log.log(
+                    logging.WARNING if isinstance(error, DagdvidError) else logging.ERROR,
+                    "%s failed and will be tried again: %s", what, error, exc_info=not isinstance(error, DagdvidError),
+                )  # fmt: skip
+                if not self._closing:
+                    self._add(what, work, min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * pause)))
+
+    def _next(self) -> tuple[str, float, Work] | None:
+        with self._wake:
+            self._busy = False
+            self._wake.notify_all()
+            while True:
+                due = min(self._work.items(), key=lambda item: item[1][0], default=None)
+                now = time.monotonic()
+                if due is not None and due[1][0] <= now:
+                    del self._work[due[0]]
+                    self._busy = True
+                    return due[0], due[1][1], due[1][2]
+                if self._closing:
+                    return None
+                self._wake.wait(None if due is None else due[1][0] - now)
+
+    def _pause(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise _Stopped
+        time.sleep(0)  # requests go first
+
+
+def _resume(catalog: Catalog, pause: fold.Pause) -> None:
+    """What was left undone."""
+    for root, uuid in fold.unfinished(catalog):
+        log.info("finishing the commit of version %s", uuid)
+        try:
+            fold.fold(catalog, root, uuid, pause)
+        except DamageError as error:
+            log.error("the commit of version %s cannot be finished: %s", uuid, error)
+    fold.leftover(catalog, pause)
