@@ -33,8 +33,7 @@ class Pool:
         Raises:
             Busy: as many are waiting as may.
         """
-        if self._inside >= self._limit:
-            raise Busy("too many requests at once; try again in a moment")
+        self.check()
         job = self._submit(function)
         try:
             return await asyncio.wrap_future(job)
@@ -42,6 +41,20 @@ class Pool:
             if abandoned is not None and not job.cancelled():
                 job.add_done_callback(lambda job: None if job.exception() else abandoned(job.result()))
             raise
+
+    async def follow(self, job: Future[R]) -> R:
+        """The result of what others do; it counts as if it ran here. If the caller is cancelled, it goes on."""
+        self._enter(job)
+        return await asyncio.shield(asyncio.wrap_future(job))
+
+    def check(self) -> None:
+        """Whether there is room for one more.
+
+        Raises:
+            Busy: as many are waiting as may.
+        """
+        if self._inside >= self._limit:
+            raise Busy("too many requests at once; try again in a moment")
 
     async def iterate(self, iterator: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
         """The items of an iterator, each fetched when the last one is gone; it is closed in any case."""
@@ -71,11 +84,14 @@ class Pool:
         self._executor.shutdown()
 
     def _submit(self, function: Callable[[], R]) -> Future[R]:
+        job = self._executor.submit(function)
+        self._enter(job)
+        return job
+
+    def _enter(self, job: Future[R]) -> None:
         with self._lock:
             self._inside += 1
-        job = self._executor.submit(function)
         job.add_done_callback(self._left)
-        return job
 
     def _left(self, _: Future[R]) -> None:
         with self._lock:

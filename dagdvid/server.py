@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,14 @@ class Found(NamedTuple):
     """Who handles a "data" route: "any" for those that all instances have, else a datatype's name."""
     target: Target | None = None
     """Of a "data" route: the version that was meant, as it was then."""
+
+
+class Pending(NamedTuple):
+    """A change on its way to the disk."""
+
+    reply: Reply
+    done: Future[Any]
+    """Ends when the change is durable, or with its error; StaleRead: what it read has changed, so `handle` it."""
 
 
 def hold(config: Config) -> ExitStack:
@@ -256,6 +264,28 @@ class Server:
             return route.handler(instance, view, _with_args(request, found.args))
         except AboveLimit:
             return None
+
+    def write_at_once(self, request: Request, most: int) -> Pending | None:
+        """As `handle`, for a request that changes an instance and is quickly prepared; it is durable a little later.
+
+        None where it takes more: an amendment, a change of properties, or values of more than `most` bytes to load.
+
+        Raises:
+            DagdvidError: whatever is wrong; the caller maps it to a status.
+        """
+        found = self.find(request.method, request.path)
+        if found is None or found.target is None or not found.route.mutates or found.target.version.locked:
+            return None
+        self._check_right(found.route, request)
+        instance = found.target.repo.instance(found.args["data"])
+        txn = self.catalog.txn(*found.target, instance)
+        txn.most = most
+        try:
+            reply = found.route.handler(instance, txn, _with_args(request, found.args))
+        except AboveLimit:
+            return None
+        done = self.catalog.submit_txn(txn, found.target.version) if isinstance(reply.body, bytes) else None
+        return None if done is None else Pending(reply, done)
 
     def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
         target = Target(*self.catalog.find(parts[1]))

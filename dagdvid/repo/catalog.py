@@ -7,7 +7,7 @@ import logging
 import threading
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -144,6 +144,17 @@ class Catalog:
             self.store.run(operation)
         except RefMoved:
             raise StaleRead("the repo record has changed meanwhile") from None
+
+    def submit_txn(self, txn: VersionTxn, version: Version) -> Future[Any] | None:
+        """As `commit_txn`, without waiting: the future has its outcome. None where properties change, too."""
+        if txn.properties:
+            return None
+        operation = txn.stage(version.id if txn.instance.versioned else 0)
+        if operation is not None:
+            return self.store.writer.submit(operation)
+        nothing: Future[Any] = Future()
+        nothing.set_result(None)
+        return nothing
 
     def roots(self, root: bytes, data_uuid: str) -> Mapping[str, bytes]:
         """The roots of an instance's key spaces in a version tree."""
