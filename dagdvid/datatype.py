@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from dagdvid.objects.codecs import Codec
+from dagdvid.objects.codecs import Codec, decode
 from dagdvid.routes import RouteTable
 from dagdvid.words import CommandTable
 
@@ -29,6 +29,14 @@ class Stored(NamedTuple):
     size: int
     """Bytes of the value once decoded."""
     payload: bytes
+
+    def data(self) -> bytes:
+        """The value.
+
+        Raises:
+            Corrupt: the payload does not decode.
+        """
+        return decode(self.codec, self.size, self.payload)
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,9 @@ class Snapshot(Protocol):
     def stored_many(self, space: str, keys: Sequence[bytes]) -> list[Stored | None]:
         """As `get_many`, but undecoded: for answers that pass stored bytes on."""
 
+    def load_stored(self, located: Sequence[Any | None]) -> list[Stored | None]:
+        """As `load`, but undecoded."""
+
     def has(self, space: str, key: bytes) -> bool:
         """Whether a key is there; reads no value."""
 
@@ -89,6 +100,13 @@ class Snapshot(Protocol):
 
     def count(self, space: str) -> int:
         """How many keys a space has."""
+
+    def sibling(self, name: str) -> Snapshot:
+        """Another instance of the repo, at the same version. A transaction does not notice when it changes.
+
+        Raises:
+            UnknownName: no instance of that name.
+        """
 
 
 class Txn(Snapshot, Protocol):

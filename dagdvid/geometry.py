@@ -21,6 +21,7 @@ __all__ = [
     "Point",
     "parse_axes",
     "parse_box",
+    "parse_plane_size",
     "parse_point",
     "point_of",
 ]
@@ -201,6 +202,21 @@ def parse_box(size: str, offset: str) -> Box:
     if max(box.last) >= COORDINATE_LIMIT:
         raise BadRequest(f"size {extent} at offset {first} reaches beyond 32-bit coordinates")
     return box
+
+
+def parse_plane_size(text: str) -> tuple[int, int]:
+    """The width and height of a plane in a URL, as in "512_256".
+
+    Raises:
+        BadRequest: malformed, or a number below 1.
+    """
+    parts = text.split("_")
+    if len(parts) != 2:
+        raise BadRequest(f"the size of a plane must be two integers with '_' between them, not {text[:80]!r}")
+    width, height = (_integer(part.strip(), "size") for part in parts)
+    if min(width, height) < 1:
+        raise BadRequest(f"size {text[:40]} is empty: each of its numbers must be at least 1")
+    return width, height
 
 
 def parse_axes(text: str) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ _COMPRESSIONS = {
     "snappy": ("Go Snappy compression", Codec.LZ4),
     "lz4": ("LZ4 compression", Codec.LZ4),
     "gzip": ("gzip compression", Codec.GZIP),
+    "jpeg": ("jpeg compression", Codec.RAW),
 }
 _CHECKSUMS = {"none": "No checksum", "crc32": "CRC32 checksum"}
 
@@ -43,29 +44,31 @@ class BaseSettings(NamedTuple):
     checksum_text: str
     codec: int
     """The `Codec` for values of types that choose one."""
+    compression: str
+    """The choice without its level."""
 
 
-def base_settings(settings: Mapping[str, str], default_compression: str) -> BaseSettings:
+def base_settings(settings: Mapping[str, str], default_compression: str, *, jpeg: bool = False) -> BaseSettings:
     """The compression and checksum of an instance.
+
+    jpeg: the type stores JPEG where it is told to. DVID's words for it name the first number of BlockSize.
 
     Raises:
         BadRequest: a choice that is not known.
     """
     choice = settings.get("compression", default_compression).strip().lower()
     name, _, level = choice.partition(":")
-    if name == "jpeg":
-        raise BadRequest(
-            "Compression 'jpeg' is not served yet: use lz4 or gzip, which keep every voxel, or leave the setting out"
-        )
-    if name not in _COMPRESSIONS or (":" in choice and (name != "gzip" or not _GZIP_LEVEL.fullmatch(level))):
-        raise BadRequest(
-            f"Compression {choice[:40]!r} is not known: use none, snappy, lz4, gzip or gzip:LEVEL (-1 to 9)"
-        )
+    known = name in _COMPRESSIONS and (jpeg or name != "jpeg")
+    if not known or (":" in choice and (name != "gzip" or not _GZIP_LEVEL.fullmatch(level))):
+        kinds = "none, snappy, lz4, gzip, gzip:LEVEL (-1 to 9)" + (" or jpeg" if jpeg else "")
+        raise BadRequest(f"Compression {choice[:40]!r} is not known here: use {kinds}")
     text, codec = _COMPRESSIONS[name]
+    if name == "jpeg":
+        level = settings.get("blocksize", "32").partition(",")[0].strip()
     checksum = settings.get("checksum", "none").strip().lower()
     if checksum not in _CHECKSUMS:
         raise BadRequest(f"Checksum {checksum[:40]!r} is not known: use none or crc32")
-    return BaseSettings(f"{text}, level {level or -1}", _CHECKSUMS[checksum], codec)
+    return BaseSettings(f"{text}, level {level or -1}", _CHECKSUMS[checksum], codec, name)
 
 
 def integer(text: str, name: str, least: int, most: int) -> int:

@@ -118,14 +118,20 @@ class Catalog:
 
     def snapshot(self, repo: Repo, version: Version, instance: Instance) -> VersionSnapshot:
         """An instance at a version, for reading."""
-        return VersionSnapshot(*self._view(repo, version, instance))
+        view = VersionSnapshot(*self._view(repo, version, instance))
+        view.siblings = self._siblings(repo, version)
+        return view
 
     def txn(self, repo: Repo, version: Version, instance: Instance) -> VersionTxn:
         """An instance at a version, for writing; `commit_txn` makes the changes."""
         txn = VersionTxn(*self._view(repo, version, instance))
         txn.pool = self.pool
         txn.home = repo
+        txn.siblings = self._siblings(repo, version)
         return txn
+
+    def _siblings(self, repo: Repo, version: Version) -> Callable[[str], VersionSnapshot]:
+        return lambda name: self.snapshot(repo, version, repo.instance(name))
 
     def commit_txn(self, txn: VersionTxn, version: Version, user: str = "") -> None:
         """Make the changes of a transaction, durably.

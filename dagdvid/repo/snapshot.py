@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from dagdvid.datatype import MAX_KEY, Instance, Stored
-from dagdvid.errors import BadRequest, Corrupt, MissingObject
+from dagdvid.errors import BadRequest, Corrupt, MissingObject, UnknownName
 from dagdvid.objects.blobs import read_values
 from dagdvid.objects.codecs import Codec
 from dagdvid.objects.local.database import Database
@@ -60,6 +60,8 @@ class VersionSnapshot:
         self._database = database
         self._refresh = refresh
         self.base = refresh()
+        self.siblings: Callable[[str], VersionSnapshot] | None = None
+        """Gives other instances at this version; set by the owner."""
         self.most: int | None = None
         """Bytes that one call may load from the store; no limit unless set."""
 
@@ -96,7 +98,10 @@ class VersionSnapshot:
 
     def stored_many(self, space: str, keys: Sequence[bytes]) -> list[Stored | None]:
         """Values as they lie in the store."""
-        located = self.locate(space, keys)
+        return self.load_stored(self.locate(space, keys))
+
+    def load_stored(self, located: Sequence[Value | None]) -> list[Stored | None]:
+        """Located values as they lie in the store."""
         blobs = [v.id for v in located if isinstance(v, Ref) and v.kind == BLOB]
         found = dict(zip(blobs, self.store.get_many(blobs), strict=True))
         result: list[Stored | None] = []
@@ -112,6 +117,14 @@ class VersionSnapshot:
                 data = read_values(self.store, [value])[0]
                 result.append(Stored(Codec.RAW, len(data), data))
         return result
+
+    def sibling(self, name: str) -> VersionSnapshot:
+        """Another instance at this version."""
+        if self.siblings is None:
+            raise UnknownName(f"data instance {name!r} cannot be reached from here")
+        other = self.siblings(name)
+        other.most = self.most
+        return other
 
     def keys(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[bytes]:
         """The keys with lo <= key < hi, in order."""

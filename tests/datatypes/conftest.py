@@ -42,6 +42,20 @@ class Data:
         answer = self.ask("POST", path, body, **query)
         assert (answer.status, answer.body) == (200, b"")
 
+    def api(self, method: str, path: str, body: bytes = b"", **query: str) -> Answer:
+        """A request that is not about this instance."""
+        return ask(self.server, method, path, body, None, **query)
+
+    def at(self, uuid: str, name: str = "") -> Data:
+        """The same instance, or another one, at another version."""
+        return Data(self.server, uuid, name or self.name)
+
+    def beside(self, typename: str, name: str, **settings: str) -> Data:
+        """A new instance in the same repo."""
+        asked = json.dumps({"typename": typename, "dataname": name, **settings}).encode()
+        assert self.api("POST", f"/api/repo/{self.uuid}/instance", asked).status == 200
+        return self.at(self.uuid, name)
+
     def child(self) -> Data:
         """The same instance in a new version, once this one is committed."""
         ask(self.server, "POST", f"/api/node/{self.uuid}/commit", b'{"note": "done"}')

@@ -22,7 +22,8 @@ from dagdvid.errors import BadRequest
     ],
 )
 def test_compression_in_dvids_words(choice, text, codec):
-    assert base_settings({"compression": choice}, "lz4") == (text, "No checksum", codec)
+    name = choice.lower().partition(":")[0]
+    assert base_settings({"compression": choice}, "lz4") == (text, "No checksum", codec, name)
 
 
 def test_defaults():

@@ -281,7 +281,7 @@ def test_no_increment_is_lost(call, versioned):
 
 
 def test_no_extent_is_lost(call):
-    """uint8blk reads and writes its extents in each POST raw: all eight threads' boxes must be in at the end."""
+    """uint8blk widens its extents in each POST raw: all eight threads' boxes must be in at the end."""
     root = call.json("POST", "/api/repos", {})["root"]
     body = {"typename": "uint8blk", "dataname": "gray", "BlockSize": "8,8,8"}
     call.json("POST", f"/api/repo/{root}/instance", body)

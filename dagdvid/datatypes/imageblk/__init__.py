@@ -13,14 +13,13 @@ from dagdvid.datatypes.imageblk.properties import SETTINGS_HELP, configure, exte
 from dagdvid.datatypes.imageblk.routes import ROUTES
 from dagdvid.geometry import Point
 
-__all__ = ["UINT8BLK", "ImageBlk"]
+__all__ = ["FLOAT32BLK", "RGBA8BLK", "UINT8BLK", "UINT16BLK", "UINT32BLK", "UINT64BLK", "ImageBlk"]
 
 
 class ImageBlk(Datatype):
     """DVID's imageblk (datatype/imageblk/imageblk.go) for one voxel format."""
 
     spaces = ("blocks", "meta")
-    mergeable = frozenset({extents.SPACE})
     info_methods = frozenset({"GET"})
     routes = ROUTES
     settings_help = SETTINGS_HELP
@@ -37,25 +36,14 @@ class ImageBlk(Datatype):
         return configure(settings, self.voxels)
 
     def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The size of blocks: all else leaves the stored bytes as they are."""
-        return {"BlockSize": config["BlockSize"]}
+        """The size of blocks, and whether they are JPEG: all else leaves the stored bytes as they are."""
+        kept = {"BlockSize": config["BlockSize"]}
+        return {**kept, "Compression": "jpeg"} if config["stored"] == "jpeg" else kept
 
     def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
         """Extended and Extents."""
         shown = extents.load(view, instance.config)
         return {"Extended": extended(instance, shown), "Extents": shown.members()}
-
-    def merge_value(
-        self,
-        instance: Instance,  # noqa: ARG002
-        space: str,  # noqa: ARG002
-        key: bytes,  # noqa: ARG002
-        base: bytes | None,  # noqa: ARG002
-        ours: bytes | None,
-        theirs: bytes | None,
-    ) -> bytes | None:
-        """Extents that grew on both sides: those around both."""
-        return extents.merged(ours, theirs)
 
     def differ(self, instance: Instance) -> Differ:
         """Changed blocks and their boxes."""
@@ -63,3 +51,8 @@ class ImageBlk(Datatype):
 
 
 UINT8BLK = ImageBlk(FORMATS["uint8blk"])
+UINT16BLK = ImageBlk(FORMATS["uint16blk"])
+UINT32BLK = ImageBlk(FORMATS["uint32blk"])
+UINT64BLK = ImageBlk(FORMATS["uint64blk"])
+FLOAT32BLK = ImageBlk(FORMATS["float32blk"])
+RGBA8BLK = ImageBlk(FORMATS["rgba8blk"])

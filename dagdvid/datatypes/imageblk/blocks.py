@@ -1,6 +1,7 @@
 """Cutting volumes into blocks and putting them together again: arrays and bytes only.
 
-Volumes are arrays [z, y, x] of opaque voxels; a stored block is its voxels in the same order (x fastest), whole.
+Volumes are arrays [z, y, x] of opaque voxels; a stored block is its voxels in the same order (x fastest), whole, or the
+gray JPEG of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from dagdvid.errors import Corrupt
 from dagdvid.geometry import Box, Point
+from dagdvid.interchange.images import decode_gray_jpeg, encode_gray_jpeg
 from dagdvid.kernels.morton import encode, keys_of_codes
 
 __all__ = ["BlockLayout", "bricks", "morton_blocks"]
@@ -21,21 +23,66 @@ __all__ = ["BlockLayout", "bricks", "morton_blocks"]
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """How voxels lie in blocks: the size of a block in voxels, and the type of a voxel."""
+    """How voxels lie in blocks, and blocks in the store."""
 
     block: Point
+    """Voxels of a block along each axis."""
     voxel: np.dtype[Any]
+    background: int = 0
+    """What stands for nothing (0 to 255), in each byte."""
+    jpeg: bool = False
+    """Blocks are stored as JPEG: gray, as wide as a block, all its rows below each other."""
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of one stored block."""
+        """Bytes of one block, its voxels side by side."""
         return self.block.product * self.voxel.itemsize
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (z, y, x) of a block's array."""
+        return self.block.z, self.block.y, self.block.x
+
+    @property
+    def blank(self) -> Any:
+        """The voxel that stands for nothing. As in DVID, the background is for voxels of one byte alone."""
+        byte = self.background if self.voxel.itemsize == 1 else 0
+        return np.full(self.voxel.itemsize, byte, np.uint8).view(self.voxel)[0]
 
     def box(self, block: Point) -> Box:
         """The voxels of one block."""
         return Box(block * self.block, self.block)
 
-    def cut(self, volume: NDArray[Any], origin: Point, block: Point) -> bytes:
+    def stored(self, voxels: NDArray[Any]) -> bytes:
+        """A block [z, y, x] as it is stored."""
+        data = voxels.tobytes()
+        return encode_gray_jpeg(np.frombuffer(data, np.uint8).reshape(self._jpeg_shape)) if self.jpeg else data
+
+    def plain(self, data: bytes) -> bytes:
+        """The voxels of a stored block, side by side.
+
+        Raises:
+            Corrupt: the data are not those of a block.
+        """
+        if self.jpeg:
+            return decode_gray_jpeg(data, self._jpeg_shape).tobytes()
+        if len(data) != self.block_bytes:
+            raise Corrupt(f"a block has {len(data)} bytes, not {self.block_bytes}")
+        return data
+
+    def voxels(self, data: bytes) -> NDArray[Any]:
+        """A stored block as an array [z, y, x].
+
+        Raises:
+            Corrupt: the data are not those of a block.
+        """
+        return np.frombuffer(self.plain(data), self.voxel).reshape(self.shape)
+
+    @property
+    def _jpeg_shape(self) -> tuple[int, int]:
+        return self.block_bytes // self.block.x, self.block.x
+
+    def cut(self, volume: NDArray[Any], origin: Point, block: Point) -> NDArray[Any]:
         """One block of a volume.
 
         Args:
@@ -43,21 +90,18 @@ class BlockLayout:
             origin: voxel coordinate of its first element.
             block: block coordinate.
         """
-        return volume[self.box(block).slices(origin)].tobytes()
+        return volume[self.box(block).slices(origin)]
 
-    def paste(self, volume: NDArray[Any], box: Box, block: Point, data: bytes) -> None:
-        """Copy the part of a stored block that lies in `box` into `volume`, the array [z, y, x] of that box.
-
-        Raises:
-            Corrupt: the data do not have the size of a block.
+    def shared(self, box: Box, block: Point) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Where a box of voxels and a block that it touches overlap: the index [z, y, x] in the box's array, and in the
+        block's.
         """
-        if len(data) != self.block_bytes:
-            raise Corrupt(f"block {block} has {len(data)} bytes, not {self.block_bytes}")
-        whole = self.box(block)
-        shared = whole.intersection(box)
-        if shared is not None:
-            source = np.frombuffer(data, self.voxel).reshape(whole.shape)
-            volume[shared.slices(box.offset)] = source[shared.slices(whole.offset)]
+        here, there = [], []
+        for edge, at, first, size in zip(self.block, block, box.offset, box.size, strict=True):
+            begin, end = max(at * edge, first), min((at + 1) * edge, first + size)
+            here.append(slice(begin - first, end - first))
+            there.append(slice(begin - at * edge, end - at * edge))
+        return tuple(reversed(here)), tuple(reversed(there))
 
 
 def bricks(span: Box, most: int) -> Iterator[Box]:

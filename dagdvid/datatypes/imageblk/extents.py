@@ -1,19 +1,26 @@
-"""Extents: the box of all voxels that were ever written over `raw`, kept with each version."""
+"""Extents: the box of all voxels that were ever written over `raw`, kept with each version.
+
+They are a set of faces, entries without a value in the space `meta`: `-` or `+` for the lower or upper end, the axis as
+`x`, `y` or `z`, and the outermost voxel biased by 2^31 as 4 bytes big-endian (SPEC 9.4). The extents reach to the
+outermost faces. A write adds the faces that it moves and removes those that it passes: many writers need not wait for
+each other, nor run again, and versions that grew apart merge by themselves.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dagdvid.datatype import Snapshot, Txn
 from dagdvid.errors import BadRequest, Corrupt
-from dagdvid.geometry import Box, Point, point_of
+from dagdvid.geometry import COORDINATE_LIMIT, Box, Point, point_of
 
-__all__ = ["SPACE", "Extents", "load", "merged", "of_json", "save"]
+__all__ = ["SPACE", "Extents", "grow", "load", "of_json", "save"]
 
 SPACE = "meta"
-KEY = b"extents"
+_LOCK = b"!"
+"""Never there; POST /extents reads and removes it."""
+_FACES = tuple((side, axis) for side in (b"+", b"-") for axis in (b"x", b"y", b"z"))
 
 
 class Extents(NamedTuple):
@@ -21,12 +28,6 @@ class Extents(NamedTuple):
 
     first: Point | None
     last: Point | None
-
-    def grown(self, box: Box) -> Box:
-        """The smallest box around these extents and a box."""
-        first = self.first.smallest(box.offset) if self.first else box.offset
-        last = self.last.largest(box.last) if self.last else box.last
-        return Box.spanning(first, last)
 
     def members(self) -> dict[str, list[int] | None]:
         """MinPoint and MaxPoint, as DVID's JSON has them."""
@@ -42,39 +43,60 @@ def load(view: Snapshot, config: Mapping[str, Any]) -> Extents:
     Raises:
         Corrupt: the stored extents cannot be read.
     """
-    stored = view.get(SPACE, KEY)
-    if stored is None:
-        first, last = config["MinPoint"], config["MaxPoint"]
-        return Extents(Point(*first) if first else None, Point(*last) if last else None)
-    return _decode(stored)
+    stored = list(view.keys(SPACE))
+    if stored:
+        box = _box(stored)
+        return Extents(box.offset, box.last)
+    first, last = config["MinPoint"], config["MaxPoint"]
+    return Extents(Point(*first) if first else None, Point(*last) if last else None)
 
 
 def save(txn: Txn, box: Box) -> None:
-    """Set the extents of a version, as canonical JSON {"max":[x,y,z],"min":[x,y,z]}."""
-    txn.put(SPACE, KEY, _encode(box))
+    """Set the extents of a version, to wider or narrower ones."""
+    stored = list(txn.keys(SPACE))
+    txn.get_many(SPACE, [*stored, _LOCK])  # so that of two that set them at the same time one is run again
+    for key in (*stored, _LOCK):
+        txn.delete(SPACE, key)
+    txn.put_many(SPACE, [(key, b"") for key in _faces(box)])
 
 
-def merged(ours: bytes | None, theirs: bytes | None) -> bytes | None:
-    """The extents of a merge: around those of both sides."""
-    if ours is None or theirs is None:
-        return ours or theirs
-    other = _decode(theirs)
-    if other.first is None or other.last is None:
-        return ours
-    return _encode(_decode(ours).grown(Box.spanning(other.first, other.last)))
+def grow(txn: Txn, config: Mapping[str, Any], box: Box) -> None:
+    """Widen the extents of a version to hold a box. They may change meanwhile: the outermost face counts."""
+    stored = list(txn.keys(SPACE))
+    known = load(txn, config)
+    first = known.first.smallest(box.offset) if known.first else box.offset
+    last = known.last.largest(box.last) if known.last else box.last
+    moved = set(_faces(Box.spanning(first, last))).difference(stored)
+    passed = {face[:2] for face in moved}
+    for key in stored:
+        if key[:2] in passed:
+            txn.delete(SPACE, key)
+    if moved:
+        txn.put_many(SPACE, [(key, b"") for key in sorted(moved)])
 
 
-def _encode(box: Box) -> bytes:
-    value = {"max": box.last.as_list(), "min": box.offset.as_list()}
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+def _faces(box: Box) -> Iterator[bytes]:
+    """The keys of the six faces of a box."""
+    for value, (side, axis) in zip((*box.last, *box.offset), _FACES, strict=True):
+        yield side + axis + (value + COORDINATE_LIMIT).to_bytes(4, "big")
 
 
-def _decode(stored: bytes) -> Extents:
+def _box(stored: list[bytes]) -> Box:
+    """The box of the outermost faces."""
+    ends: dict[bytes, int] = {}
+    for key in stored:  # in order, so that the last of `+` and the first of `-` are the outermost
+        at = int.from_bytes(key[2:], "big") - COORDINATE_LIMIT
+        if key[:1] == b"+":
+            ends[key[:2]] = at
+        else:
+            ends.setdefault(key[:2], at)
+    if len(ends) != len(_FACES) or any(len(key) != 6 for key in stored):
+        raise Corrupt("the stored extents are not made of faces")
+    x1, y1, z1, x0, y0, z0 = (ends.get(side + axis, 0) for side, axis in _FACES)
     try:
-        value = json.loads(stored)
-        return Extents(point_of(value["min"], "min"), point_of(value["max"], "max"))
-    except (ValueError, KeyError, TypeError, BadRequest) as error:
-        raise Corrupt(f"the stored extents cannot be read: {error}") from None
+        return Box.spanning(Point(x0, y0, z0), Point(x1, y1, z1))
+    except ValueError as error:
+        raise Corrupt(f"the stored extents cannot be: {error}") from None
 
 
 def of_json(value: Mapping[str, Any]) -> Box:

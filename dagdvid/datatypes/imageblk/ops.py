@@ -8,40 +8,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dagdvid.datatype import Snapshot, Txn
+from dagdvid.datatype import Codec, Snapshot, Txn
 from dagdvid.datatypes.imageblk.blocks import BlockLayout, bricks, morton_blocks
+from dagdvid.datatypes.imageblk.masks import Mask
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import Box, Point
 from dagdvid.kernels.morton import BIAS
 
-__all__ = ["SPACE", "STORABLE", "read", "write"]
+__all__ = ["SPACE", "STORABLE", "batch_blocks", "block_coordinates", "read", "read_box", "write", "write_blocks"]
 
 SPACE = "blocks"
 
 STORABLE = Box(Point(-BIAS, -BIAS, -BIAS), Point(2 * BIAS, 2 * BIAS, 2 * BIAS))
 """The block coordinates that a key can name."""
 
+_Cut = tuple[bytes, Point, NDArray[Any]]
+"""Key, block coordinate and voxels of a block."""
 _SLAB_BYTES = 16 << 20
 _BATCH_BYTES = 32 << 20
 _BATCH_BLOCKS = 1 << 16
 _CHUNK_BYTES = 1 << 20
 
 
-def _batch_blocks(layout: BlockLayout) -> int:
+def batch_blocks(layout: BlockLayout) -> int:
     """How many blocks are fetched or cut at once."""
     return max(1, min(_BATCH_BLOCKS, _BATCH_BYTES // layout.block_bytes))
 
 
-def read(view: Snapshot, layout: BlockLayout, box: Box) -> Iterator[bytes]:
+def block_coordinates(span: Box) -> None:
+    """Raises BadRequest: a box of blocks that keys cannot name."""
+    if not STORABLE.contains(span):
+        raise BadRequest(f"block coordinates must lie between {-BIAS} and {BIAS - 1}")
+
+
+def read(view: Snapshot, layout: BlockLayout, box: Box, mask: Mask | None = None) -> Iterator[bytes]:
     """The voxels of a box in z, y, x order, in chunks. What was never stored, or never can be, is 0.
 
     All is of one moment, though read slab by slab: holds a slab, a few layers of blocks, and a batch of blocks.
     """
     located = _locate(view, layout, box)
     for slab in _slabs(box, layout):
-        flat = _read_array(view, layout, slab, located).reshape(-1).view(np.uint8)
+        flat = _read_array(view, layout, slab, located, mask).reshape(-1).view(np.uint8)
         for at in range(0, flat.size, _CHUNK_BYTES):
             yield flat[at : at + _CHUNK_BYTES].tobytes()
+
+
+def read_box(view: Snapshot, layout: BlockLayout, box: Box, mask: Mask | None = None) -> NDArray[Any]:
+    """The voxels of a box as `read` has them, as one array [z, y, x]."""
+    return _read_array(view, layout, box, _locate(view, layout, box), mask)
 
 
 def _slabs(box: Box, layout: BlockLayout) -> Iterator[Box]:
@@ -61,25 +75,36 @@ def _locate(view: Snapshot, layout: BlockLayout, box: Box) -> dict[bytes, Any]:
     span = box.blocks(layout.block).intersection(STORABLE)
     if span is None:
         return {}
-    keys = [key for brick in bricks(span, _batch_blocks(layout)) for key in morton_blocks(brick)[1]]
+    keys = [key for brick in bricks(span, batch_blocks(layout)) for key in morton_blocks(brick)[1]]
     return {key: at for key, at in zip(keys, view.locate(SPACE, keys), strict=True) if at is not None}
 
 
-def _read_array(view: Snapshot, layout: BlockLayout, box: Box, located: dict[bytes, Any]) -> NDArray[Any]:
+def _read_array(
+    view: Snapshot, layout: BlockLayout, box: Box, located: dict[bytes, Any], mask: Mask | None
+) -> NDArray[Any]:
     """The voxels of a box, as an array [z, y, x]."""
     volume = np.zeros(box.shape, layout.voxel)
     span = box.blocks(layout.block).intersection(STORABLE)
     if span is not None:
-        for brick in bricks(span, _batch_blocks(layout)):
+        for brick in bricks(span, batch_blocks(layout)):
             blocks, keys = morton_blocks(brick)
             for block, data in zip(blocks, view.load([located.get(key) for key in keys]), strict=True):
                 if data is not None:
-                    layout.paste(volume, box, block, data)
+                    here, there = layout.shared(box, block)
+                    voxels = layout.voxels(data)[there]
+                    volume[here] = voxels if mask is None else mask.shown(voxels, _part(box, here), layout)
     return volume
 
 
-def write(txn: Txn, layout: BlockLayout, box: Box, data: bytes, codec: int) -> None:
-    """Store the voxels of a box of whole blocks, given in z, y, x order.
+def _part(box: Box, index: tuple[slice, ...]) -> Box:
+    """The part of a box that an index [z, y, x] of its array means."""
+    z, y, x = index
+    size = Point(x.stop - x.start, y.stop - y.start, z.stop - z.start)
+    return Box(box.offset + Point(x.start, y.start, z.start), size)
+
+
+def write(txn: Txn, layout: BlockLayout, box: Box, data: bytes, codec: int, mask: Mask | None = None) -> None:
+    """Store the voxels of a box of whole blocks, given in z, y, x order; with a mask only those inside the region.
 
     Raises:
         BadRequest: not on the grid of blocks, data of another length, or blocks beyond STORABLE.
@@ -93,15 +118,29 @@ def write(txn: Txn, layout: BlockLayout, box: Box, data: bytes, codec: int) -> N
     if len(data) != wanted:
         raise BadRequest(f"the body has {len(data)} bytes, but size {box.size} takes {wanted}")
     span = box.blocks(layout.block)
-    if not STORABLE.contains(span):
-        raise BadRequest(f"block coordinates must lie between {-BIAS} and {BIAS - 1}")
+    block_coordinates(span)
     volume = np.frombuffer(data, layout.voxel).reshape(box.shape)
-    txn.put_many(SPACE, _cut(volume, layout, box.offset, span), codec)
-
-
-def _cut(volume: NDArray[Any], layout: BlockLayout, origin: Point, span: Box) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and blocks of a volume."""
-    for brick in bricks(span, _batch_blocks(layout)):
+    for brick in bricks(span, batch_blocks(layout)):
         blocks, keys = morton_blocks(brick)
-        for block, key in zip(blocks, keys, strict=True):
-            yield key, layout.cut(volume, origin, block)
+        cut: Iterator[_Cut] = (
+            (key, block, layout.cut(volume, box.offset, block)) for key, block in zip(keys, blocks, strict=True)
+        )
+        if mask is not None:
+            cut = _masked(txn, layout, mask, cut)
+        write_blocks(txn, layout, ((key, voxels) for key, _, voxels in cut), codec)
+
+
+def write_blocks(txn: Txn, layout: BlockLayout, blocks: Iterator[tuple[bytes, NDArray[Any]]], codec: int) -> None:
+    """Store whole blocks [z, y, x] under their keys."""
+    txn.put_many(SPACE, ((key, layout.stored(voxels)) for key, voxels in blocks), Codec.RAW if layout.jpeg else codec)
+
+
+def _masked(txn: Txn, layout: BlockLayout, mask: Mask, blocks: Iterator[_Cut]) -> Iterator[_Cut]:
+    """Blocks that hold some of a region, what lies outside of it as it was before."""
+    for key, block, voxels in blocks:
+        inside = mask.region.mask(layout.box(block))
+        if inside.all():
+            yield key, block, voxels
+        elif inside.any():
+            old = txn.get(SPACE, key)
+            yield key, block, np.where(inside, voxels, layout.blank if old is None else layout.voxels(old))

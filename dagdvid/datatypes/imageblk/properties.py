@@ -12,12 +12,17 @@ from dagdvid.datatypes.imageblk.formats import FORMATS, VoxelFormat
 from dagdvid.datatypes.settings import BASE_HELP, base_settings, integer, numbers
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import ONE, ORIGIN, Point, parse_point
+from dagdvid.interchange.images import JPEG_QUALITY, MAX_SIDE
 from dagdvid.routes import MAX_BODY
 
-__all__ = ["SETTINGS_HELP", "configure", "extended", "layout", "metadata"]
+__all__ = ["RESOLUTION", "SETTINGS_HELP", "configure", "extended", "layout", "metadata", "resolution"]
+
+RESOLUTION = "resolution"
+"""The property that POST resolution sets."""
 
 SETTINGS_HELP = {
     **BASE_HELP,
+    "Compression": f"{BASE_HELP['Compression']}; or jpeg: blocks are stored as gray JPEG of quality {JPEG_QUALITY}",
     "BlockSize": "voxels of a block along x, y, z (default 32,32,32)",
     "VoxelSize": "resolution along x, y, z (default 8,8,8)",
     "VoxelUnits": "units of the resolution (default nanometers,nanometers,nanometers)",
@@ -34,7 +39,7 @@ def configure(settings: Mapping[str, str], voxels: VoxelFormat) -> dict[str, Any
     Raises:
         BadRequest: a value that it does not take.
     """
-    base = base_settings(settings, "lz4")
+    base = base_settings(settings, "lz4", jpeg=True)
     if settings.get("gridstore"):
         raise BadRequest("GridStore is not served: this server has no store of that kind; leave the setting out")
     block = parse_point(settings.get("blocksize", "32,32,32"), "BlockSize", ",")
@@ -42,6 +47,9 @@ def configure(settings: Mapping[str, str], voxels: VoxelFormat) -> dict[str, Any
         raise BadRequest(f"BlockSize {block} is empty: each of its numbers must be at least 1")
     if block.product * voxels.voxel.itemsize > MAX_BODY:
         raise BadRequest(f"BlockSize {block} is too large: a block may have {MAX_BODY} bytes at most")
+    rows = block.y * block.z * voxels.voxel.itemsize
+    if base.compression == "jpeg" and max(block.x, rows) > MAX_SIDE:
+        raise BadRequest(f"BlockSize {block} is too large for jpeg: {block.x} by {rows} pixels, and {MAX_SIDE} fit")
     first, last = _corner(settings, "MinPoint"), _corner(settings, "MaxPoint")
     if first and last and first.smallest(last) != first:
         raise BadRequest(f"MinPoint {first} must not be above MaxPoint {last}")
@@ -49,6 +57,7 @@ def configure(settings: Mapping[str, str], voxels: VoxelFormat) -> dict[str, Any
         "Compression": base.compression_text,
         "Checksum": base.checksum_text,
         "codec": base.codec,
+        "stored": base.compression,
         "BlockSize": block.as_list(),
         "VoxelSize": numbers(settings.get("voxelsize", "8,8,8"), "VoxelSize"),
         "VoxelUnits": _units(settings.get("voxelunits", "nanometers,nanometers,nanometers")),
@@ -74,7 +83,15 @@ def _corner(settings: Mapping[str, str], name: str) -> Point | None:
 
 def layout(instance: Instance) -> BlockLayout:
     """How the voxels of an instance lie in its blocks."""
-    return BlockLayout(Point(*instance.config["BlockSize"]), FORMATS[instance.typename].voxel)
+    config = instance.config
+    voxel = FORMATS[instance.typename].voxel
+    return BlockLayout(Point(*config["BlockSize"]), voxel, config["Background"], config["stored"] == "jpeg")
+
+
+def resolution(instance: Instance) -> list[float]:
+    """The size of a voxel along x, y and z; the last one stands for those that are not given."""
+    sizes: list[float] = instance.properties.get(RESOLUTION, instance.config["VoxelSize"])
+    return [_of_axis(sizes, axis) for axis in range(3)]
 
 
 def extended(instance: Instance, shown: extents.Extents) -> dict[str, Any]:
@@ -86,7 +103,7 @@ def extended(instance: Instance, shown: extents.Extents) -> dict[str, Any]:
         "Values": [{"DataType": kind, "Label": label} for kind, label in FORMATS[instance.typename].values],
         "Interpolable": True,
         "BlockSize": config["BlockSize"],
-        "VoxelSize": instance.properties.get("resolution", config["VoxelSize"]),
+        "VoxelSize": instance.properties.get(RESOLUTION, config["VoxelSize"]),
         "VoxelUnits": config["VoxelUnits"],
         **shown.members(),
         "MinIndex": (first // block).as_list() if first else None,

@@ -17,6 +17,7 @@ def test_defaults():
         "Compression": "LZ4 compression, level -1",
         "Checksum": "No checksum",
         "codec": 2,
+        "stored": "lz4",
         "BlockSize": [32, 32, 32],
         "VoxelSize": [8, 8, 8],
         "VoxelUnits": ["nanometers", "nanometers", "nanometers"],
@@ -55,11 +56,20 @@ def test_settings():
     + [("background", v) for v in ("256", "-1", "x", "")]
     + [("scalelevel", v) for v in ("x", "-1", "256")]
     + [("gridstore", "nosuchstore"), ("minpoint", "1,2"), ("maxpoint", ""), ("voxelunits", "a,b,c,d")]
-    + [("compression", "jpeg"), ("checksum", "md5")],
+    + [("compression", "jpeg:80"), ("compression", "rar"), ("checksum", "md5")],
 )
 def test_refused_settings(name, value):
     with pytest.raises(BadRequest, match=f"(?i){name}"):
         UINT8BLK.configure({name: value})
+
+
+def test_jpeg_is_a_setting_of_the_content():
+    config = UINT8BLK.configure({"compression": "JPEG", "blocksize": "64,32,16"})
+    assert (config["Compression"], config["codec"]) == ("jpeg compression, level 64", 0)
+    assert UINT8BLK.content_settings(config) == {"BlockSize": [64, 32, 16], "Compression": "jpeg"}
+    assert UINT8BLK.configure({"compression": "jpeg"})["Compression"] == "jpeg compression, level 32"
+    with pytest.raises(BadRequest, match="too large for jpeg"):
+        UINT8BLK.configure({"compression": "jpeg", "blocksize": "256,256,256"})
 
 
 def test_extents_must_not_be_the_wrong_way_round():
