@@ -154,6 +154,8 @@ class Route:
     max_body: int = MAX_BODY
     query: Mapping[str, str] = field(default_factory=dict)
     """Query items that it reads, with what they mean: for the help."""
+    throttled: Callable[[Request], bool] | None = None
+    """Whether a request is heavy, so that one that asks for it (`?throttle=true`) takes a slot of the server's few."""
     hot: bool = False
     """Small and frequent: dispatched ahead of the framework where the server can."""
 

@@ -42,6 +42,7 @@ from dagdvid.repo.transact import transact
 from dagdvid.repo.txn import VersionTxn
 from dagdvid.repo.upkeep import Upkeep
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
+from dagdvid.throttle import Held, Throttle
 
 __all__ = ["Found", "Server", "backup", "hold", "restore"]
 
@@ -74,6 +75,7 @@ def hold(config: Config) -> ExitStack:
     stack = ExitStack()
     stack.enter_context(hold_folder(config.data))
     try:
+        Throttle(config.data).reset()
         LocalStore(config.data, tables=TABLES).close()
     except BaseException:
         stack.close()
@@ -131,7 +133,10 @@ class Server:
             word: [row for row in self._tables if (row[1][0] == word if row[1] else row[2].knows(word))]
             for word in words
         }
-        self.state = service.State(config, self.catalog)
+        self.throttle = Throttle(config.data)
+        if not config.member and not config.readonly:
+            self.throttle.reset()
+        self.state = service.State(config, self.catalog, self.throttle)
         self.stop: Callable[[], None] | None = None
         """Makes the process that serves this store stop; whoever serves it sets it."""
 
@@ -218,6 +223,21 @@ class Server:
         route = found.route
         self._check_right(route, request)
         request = replace(request, args=found.args, unlocked=request.admin or self.config.fullwrite)
+        if not _throttled(route, request):
+            return self._run(found, request)
+        leave = self.throttle.enter()
+        try:
+            reply = self._run(found, request)
+        except BaseException:
+            leave()
+            raise
+        if isinstance(reply.body, bytes):
+            leave()
+            return reply
+        return replace(reply, body=Held(reply.body, leave))
+
+    def _run(self, found: Found, request: Request) -> Reply:
+        route = found.route
         if found.scope == "server":
             if route in service.SERVICE.routes:
                 return route.handler(self.state, request)
@@ -253,7 +273,7 @@ class Server:
             DagdvidError: whatever is wrong; the caller maps it to a status.
         """
         route, target = found.route, found.target
-        if route.mutates or target is None or found.owner == "any":
+        if route.mutates or target is None or found.owner == "any" or _throttled(route, request):
             return None
         self._check_right(route, request)
         instance = target.repo.instance(found.args["data"])
@@ -333,6 +353,11 @@ class Server:
             self._check_lock(route, Target(repo, version), instance, request)
 
         return transact(self.catalog, *target, instance, run, check, request.user, unlocked=request.unlocked)
+
+
+def _throttled(route: Route, request: Request) -> bool:
+    asked = route.throttled is not None and request.query.get("throttle") in ("true", "on")
+    return asked and route.throttled is not None and route.throttled(request)
 
 
 def _with_args(request: Request, args: dict[str, str]) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import time
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from dagdvid import __version__
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
-from dagdvid.errors import Forbidden
+from dagdvid.errors import BadRequest, Forbidden
 from dagdvid.helptext import datatype_help
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.repo.catalog import Catalog
@@ -20,19 +21,23 @@ from dagdvid.repo.routes import Target
 from dagdvid.repo.stats import statistics
 from dagdvid.repo.verify import verify
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, progress_reply, text_reply
+from dagdvid.throttle import Throttle
 
 __all__ = ["ANY_HELP", "DVID_VERSION", "SERVICE", "State"]
 
 DVID_VERSION = "v1.0.0-254-gdagdvid"
 """The DVID whose behaviour this is, in the form that clients parse: vA.B.C-N-gHASH."""
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
 
 class State:
     """What the server knows of itself."""
 
-    def __init__(self, config: Config, catalog: Catalog) -> None:
+    def __init__(self, config: Config, catalog: Catalog, throttle: Throttle) -> None:
         self.config = config
         self.catalog = catalog
+        self.throttle = throttle
         self.started = time.time()
 
 
@@ -92,6 +97,23 @@ def load(state: State, request: Request) -> Reply:  # noqa: ARG001
     return json_reply({"goroutines": threading.active_count()})
 
 
+def settings(state: State, request: Request) -> Reply:
+    """POST server/settings."""
+    wanted = {name.lower(): value for name, value in request.json_object().items()}
+    lines = []
+    for name in ("gc", "throttle"):
+        value = wanted.get(name, "0")
+        if not isinstance(value, str) or not _INTEGER.fullmatch(value):
+            raise BadRequest(f"{name} must be an integer in a string, as in {{{name!r}: '1'}}")
+    if "gc" in wanted:
+        lines.append("gc is a setting of Go's memory, which this server does not have: nothing was changed\n")
+    if "throttle" in wanted:
+        old, new = state.throttle.limit, int(wanted["throttle"])
+        state.throttle.set_limit(new)
+        lines.append(f"Maximum throttled ops set to {new} from {old}\n")
+    return text_reply("".join(lines))
+
+
 def stats(state: State, request: Request) -> Reply:  # noqa: ARG001
     """GET store/stats."""
     return json_reply(statistics(state.catalog))
@@ -121,6 +143,14 @@ SERVICE = RouteTable(
         Route(_READ, "server/config", toml, "The configuration as it was read.", right=Right.ADMIN),
         Route(_READ, "server/types", types, "Datatypes that have instances, with their URLs."),
         Route(_READ, "server/compiled-types", compiled_types, "All datatypes installed here, with their URLs."),
+        Route(
+            ("POST",),
+            "server/settings",
+            settings,
+            'Changes settings until the server starts again: {"throttle": "N"}, how many requests that ask to be '
+            "throttled run at once.",
+            right=Right.ADMIN,
+        ),
         Route(_READ, "heartbeat", heartbeat, "OK, if the server is alive."),
         Route(_READ, "load", load, "What the server is doing."),
         Route(_READ, "store/stats", stats, "Objects and bytes: what is stored, for which repo and instance."),

@@ -34,9 +34,11 @@ RULES: dict[str, set[str]] = {
     "repo": {"objects", "datatype", "registry", "routes", "errors"},
     "remote": {"repo", "objects", "routes", "errors", VERSION},
     "datatypes": {"datatype", "routes", "words", "kernels", "interchange", "geometry", "errors"},
-    "service": {"repo", "registry", "datatype", "helptext", "config", "routes", "errors", VERSION},
+    "throttle": {"errors"},
+    "service": {"throttle", "repo", "registry", "datatype", "helptext", "config", "routes", "errors", VERSION},
     "commands": {"remote", "repo", "registry", "datatype", "helptext", "routes", "words", "errors"},
     "server": {
+        "throttle",
         "commands",
         "service",
         "remote",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +17,19 @@ from dagdvid.geometry import ONE, ORIGIN, Point, parse_point
 from dagdvid.interchange.images import JPEG_QUALITY, MAX_SIDE
 from dagdvid.routes import MAX_BODY
 
-__all__ = ["RESOLUTION", "SETTINGS_HELP", "configure", "extended", "layout", "metadata", "resolution"]
+__all__ = [
+    "RESOLUTION",
+    "SETTINGS_HELP",
+    "configure",
+    "extended",
+    "layout",
+    "metadata",
+    "resolution",
+    "resolution_of_json",
+]
 
 RESOLUTION = "resolution"
-"""The property that POST resolution sets."""
+"""The property that POST resolution sets: the size of a voxel along x, y and z, as in "4,4,40.5"."""
 
 SETTINGS_HELP = {
     **BASE_HELP,
@@ -90,8 +101,31 @@ def layout(instance: Instance) -> BlockLayout:
 
 def resolution(instance: Instance) -> list[float]:
     """The size of a voxel along x, y and z; the last one stands for those that are not given."""
-    sizes: list[float] = instance.properties.get(RESOLUTION, instance.config["VoxelSize"])
+    sizes = _voxel_size(instance)
     return [_of_axis(sizes, axis) for axis in range(3)]
+
+
+def _voxel_size(instance: Instance) -> list[float]:
+    changed = instance.properties.get(RESOLUTION)
+    sizes: list[float] = numbers(changed, RESOLUTION) if changed else instance.config["VoxelSize"]
+    return sizes
+
+
+def resolution_of_json(body: bytes) -> str:
+    """The property RESOLUTION for a JSON list of three numbers.
+
+    Raises:
+        BadRequest: anything else, or a number that is not above 0.
+    """
+    try:
+        sizes = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"malformed JSON in the request body: {error}") from None
+    if not isinstance(sizes, list) or len(sizes) != 3 or any(type(size) not in (int, float) for size in sizes):
+        raise BadRequest("a resolution must be a JSON list of three numbers, along x, y and z")
+    if min(sizes) <= 0 or not all(map(math.isfinite, sizes)):
+        raise BadRequest(f"the numbers of a resolution must be finite and above 0: {sizes}")
+    return ",".join(map(repr, sizes))
 
 
 def extended(instance: Instance, shown: extents.Extents) -> dict[str, Any]:
@@ -103,7 +137,7 @@ def extended(instance: Instance, shown: extents.Extents) -> dict[str, Any]:
         "Values": [{"DataType": kind, "Label": label} for kind, label in FORMATS[instance.typename].values],
         "Interpolable": True,
         "BlockSize": config["BlockSize"],
-        "VoxelSize": instance.properties.get(RESOLUTION, config["VoxelSize"]),
+        "VoxelSize": _voxel_size(instance),
         "VoxelUnits": config["VoxelUnits"],
         **shown.members(),
         "MinIndex": (first // block).as_list() if first else None,

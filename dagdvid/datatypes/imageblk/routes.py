@@ -9,7 +9,7 @@ from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.imageblk.blockstream import Form, form_of
 from dagdvid.datatypes.imageblk.formats import FORMATS
 from dagdvid.datatypes.imageblk.masks import mask_of
-from dagdvid.datatypes.imageblk.properties import layout, metadata, resolution
+from dagdvid.datatypes.imageblk.properties import RESOLUTION, layout, metadata, resolution, resolution_of_json
 from dagdvid.datatypes.settings import integer
 from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest
@@ -133,6 +133,20 @@ def post_extents(instance: Instance, txn: Txn, request: Request) -> Reply:  # no
     return Reply()
 
 
+def post_resolution(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
+    """Set the size of voxels."""
+    txn.set_property(RESOLUTION, resolution_of_json(request.body))
+    return Reply()
+
+
+def _is_volume(request: Request) -> bool:
+    return parse_axes(request.args["dims"]) == AXES_3D
+
+
+def _always(request: Request) -> bool:  # noqa: ARG001
+    return True
+
+
 def _box(request: Request, blocks: BlockLayout) -> Box:
     """The box of a request for a volume.
 
@@ -162,14 +176,24 @@ _VOXELS = (
     "planes below each other. Or a plane as an image: dims is xy, xz or yz (0_1, 0_2, 1_2), size WIDTH_HEIGHT, and the "
     "format png (default), jpg, tiff or bmp, with a quality as in jpg:80."
 )
+_THROTTLE = {"throttle": "true or on: answers 503 at once if as many such requests run as may; for volumes only"}
 _MASK = {
+    **_THROTTLE,
     "roi": "name of an roi instance: outside of it, stored voxels are shown as the background",
     "attenuation": "1 to 7: outside the roi, voxels of 8 bits are divided by 2 to the power of this instead",
 }
 
 ROUTES = RouteTable(
     (
-        Route(("GET",), "raw/{dims}/{size}/{offset}/{format?}", get_raw, _VOXELS, cache=Cache.CONTENT, query=_MASK),
+        Route(
+            ("GET",),
+            "raw/{dims}/{size}/{offset}/{format?}",
+            get_raw,
+            _VOXELS,
+            cache=Cache.CONTENT,
+            query=_MASK,
+            throttled=_is_volume,
+        ),
         Route(
             ("POST",),
             "raw/{dims}/{size}/{offset}",
@@ -181,7 +205,9 @@ ROUTES = RouteTable(
             query={
                 "mutate": "true says that stored voxels are overwritten; accepted, and not needed here",
                 "roi": "name of an roi instance: only voxels inside of it are stored",
+                **_THROTTLE,
             },
+            throttled=_is_volume,
         ),
         Route(
             ("GET",),
@@ -191,6 +217,7 @@ ROUTES = RouteTable(
             "them: fewer voxels are read along the other one, and scaled to the size asked for.",
             cache=Cache.CONTENT,
             query=_MASK,
+            throttled=_is_volume,
         ),
         Route(
             ("GET",),
@@ -199,6 +226,8 @@ ROUTES = RouteTable(
             "A plane of any orientation as an image: its corners, as X_Y_Z in the units of the resolution, and the "
             "size of a pixel in these. Values are interpolated; formats are those of raw.",
             cache=Cache.CONTENT,
+            query=_THROTTLE,
+            throttled=_always,
         ),
         Route(
             ("GET",),
@@ -226,7 +255,9 @@ ROUTES = RouteTable(
             cache=Cache.CONTENT,
             query={
                 "compression": "uncompressed for plain voxels, jpeg where they are stored so; else as they are stored",
+                **_THROTTLE,
             },
+            throttled=_always,
         ),
         Route(
             ("GET",),
@@ -252,6 +283,14 @@ ROUTES = RouteTable(
             post_extents,
             'Sets the extents of this version, to wider or narrower ones: {"MinPoint": [x,y,z], "MaxPoint": [x,y,z]}, '
             "both included.",
+            mutates=True,
+            right=Right.WRITE,
+        ),
+        Route(
+            ("POST",),
+            "resolution",
+            post_resolution,
+            "Sets the size of a voxel along x, y and z, a JSON list of three numbers, for all versions at once.",
             mutates=True,
             right=Right.WRITE,
         ),

@@ -7,7 +7,7 @@ import pytest
 from dagdvid.datatypes.imageblk import UINT8BLK
 from dagdvid.datatypes.imageblk.diff import BlockDiffer
 from dagdvid.datatypes.imageblk.extents import of_json
-from dagdvid.errors import BadRequest
+from dagdvid.errors import BadRequest, Locked
 from dagdvid.geometry import Box, Point
 from dagdvid.kernels.morton import key_ref
 
@@ -98,3 +98,28 @@ def test_a_differ_names_blocks_and_their_box():
     assert differ.describe("meta", b"extents") is None
     assert differ.describe("blocks", key_ref(-2, 0, 0, 1))["scale"] == 1
     assert differ.summary() == {"box": [[-64, -16, 0], [31, 15, 23]]}
+
+
+def test_a_resolution_is_for_all_versions(new_data):
+    data = new_data("uint8blk", VoxelSize="4,4,40")
+    child = data.child()
+    child.post("resolution", b"[4.5, 4, 40.25]")
+    for version in (data, child):
+        assert version.ask("GET", "info").json["Extended"]["VoxelSize"] == [4.5, 4, 40.25]
+        assert [axis["Resolution"] for axis in version.ask("GET", "metadata").json["Axes"]] == [4.5, 4, 40.25]
+    with pytest.raises(Locked):
+        data.post("resolution", b"[1, 1, 1]")
+    for body in (
+        b"",
+        b"x",
+        b"{}",
+        b"[1, 2]",
+        b"[1, 2, 3, 4]",
+        b"[0, 1, 1]",
+        b"[1, 1, -1]",
+        b'[1, 1, "1"]',
+        b"[1, 1, NaN]",
+    ):
+        with pytest.raises(BadRequest):
+            child.post("resolution", body)
+    assert child.ask("GET", "info").json["Extended"]["VoxelSize"] == [4.5, 4, 40.25]
