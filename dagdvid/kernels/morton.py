@@ -8,6 +8,7 @@ blocks that are near each other in space are near each other in the tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ __all__ = [
     "encode_keys",
     "encode_ref",
     "key_ref",
+    "keys_of_box",
     "keys_of_codes",
 ]
 
@@ -43,12 +45,22 @@ _STEPS = (
     (2, 0x1249_2492_4924_9249),
 )
 _LOW = (1 << BITS) - 1
+_FEW = 64
+"""Blocks of a box up to which numbers are quicker than arrays."""
 
 
 def _spread(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     for shift, mask in _STEPS:
         values = (values | (values << np.uint64(shift))) & np.uint64(mask)
     return values
+
+
+@lru_cache(1 << 16)
+def _spread_one(value: int) -> int:
+    """As `_spread`, for one number: quicker than an array of a few."""
+    for shift, mask in _STEPS:
+        value = (value | (value << shift)) & mask
+    return value
 
 
 def _gather(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -96,6 +108,31 @@ def keys_of_codes(codes: NDArray[np.uint64], scale: int = 0) -> list[bytes]:
     table[:, 1:] = codes.astype(">u8").view(np.uint8).reshape(-1, 8)
     raw = table.tobytes()
     return [raw[i : i + KEY_BYTES] for i in range(0, len(raw), KEY_BYTES)]
+
+
+def keys_of_box(first: Sequence[int], size: Sequence[int], scale: int = 0) -> tuple[list[int], list[bytes]]:
+    """The tree keys of a box of blocks, ascending, and the place of each in an array [z, y, x] of the box.
+
+    Args:
+        first: x, y, z of the first block.
+        size: blocks along x, y, z, at least 1.
+        scale: 0 to 255.
+
+    Raises:
+        BadRequest: a coordinate outside [-2^20, 2^20).
+    """
+    if min(first) < -BIAS or max(map(int.__add__, first, size)) > BIAS:
+        raise BadRequest(f"block coordinates must lie between {-BIAS} and {BIAS - 1}")
+    axes = [range(begin + BIAS, begin + BIAS + count) for begin, count in zip(first, size, strict=True)]
+    if size[0] * size[1] * size[2] <= _FEW:
+        x, y, z = ([_spread_one(value) << axis for value in values] for axis, values in enumerate(axes))
+        few = sorted((a | b | c, at) for at, (a, b, c) in enumerate((a, b, c) for a in z for b in y for c in x))
+        lead = scale << 3 * BITS + 1
+        return [at for _, at in few], [(lead | code).to_bytes(KEY_BYTES, "big") for code, _ in few]
+    parts = [_spread(np.array(values, np.uint64)) << np.uint64(axis) for axis, values in enumerate(axes)]
+    codes = (parts[2][:, None, None] | parts[1][:, None] | parts[0]).reshape(-1)
+    order = np.argsort(codes)
+    return order.tolist(), keys_of_codes(codes[order], scale)
 
 
 def encode_keys(coords: NDArray[np.int64], scale: int = 0) -> list[bytes]:

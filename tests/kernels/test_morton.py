@@ -17,6 +17,7 @@ from dagdvid.kernels.morton import (
     encode_keys,
     encode_ref,
     key_ref,
+    keys_of_box,
 )
 
 coordinate = st.integers(-BIAS, BIAS - 1)
@@ -87,3 +88,28 @@ def test_coordinates_without_a_key_are_refused(row, axis, above):
 def test_keys_that_no_block_has_are_damage(key):
     with pytest.raises(Corrupt):
         decode_keys([key])
+
+
+near = st.integers(-3, 3)
+counts = st.integers(1, 6)
+
+
+@given(st.tuples(near, near, near), st.tuples(counts, counts, counts), scales, st.sampled_from([0, 1 << 18]))
+def test_keys_of_a_box(first, size, scale, far):
+    first = tuple(value + far for value in first)
+    places, keys = keys_of_box(first, size, scale)
+    assert keys == sorted(keys)
+    inside = [(x, y, z) for z in range(size[2]) for y in range(size[1]) for x in range(size[0])]
+    assert sorted(places) == list(range(len(inside)))
+    for place, key in zip(places, keys, strict=True):
+        assert key == key_ref(*(a + b for a, b in zip(first, inside[place], strict=True)), scale)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (5, 5, 5)])
+def test_keys_of_a_box_at_the_ends(size):
+    last = tuple(BIAS - count for count in size)
+    assert keys_of_box(last, size)[1][-1] == key_ref(BIAS - 1, BIAS - 1, BIAS - 1)
+    assert keys_of_box((-BIAS,) * 3, size)[1][0] == key_ref(-BIAS, -BIAS, -BIAS)
+    for first in ((-BIAS - 1, 0, 0), (0, BIAS - size[1] + 1, 0)):
+        with pytest.raises(BadRequest, match="block coordinates"):
+            keys_of_box(first, size)

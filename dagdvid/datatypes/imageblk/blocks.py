@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dagdvid.errors import Corrupt
 from dagdvid.geometry import Box, Point
 from dagdvid.interchange.images import decode_gray_jpeg, encode_gray_jpeg
-from dagdvid.kernels.morton import encode, keys_of_codes
+from dagdvid.kernels.morton import keys_of_box
 
 __all__ = ["BlockLayout", "bricks", "morton_blocks"]
 
@@ -92,16 +92,18 @@ class BlockLayout:
         """
         return volume[self.box(block).slices(origin)]
 
-    def shared(self, box: Box, block: Point) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where a box of voxels and a block that it touches overlap: the index [z, y, x] in the box's array, and in the
-        block's.
+    def overlaps(self, box: Box, span: Box) -> list[list[tuple[slice, slice]]]:
+        """Where the blocks of a span, which a box of voxels touches, overlap with that box: along x, y and z, for each
+        block the index in the box's array and the index in the block's.
         """
-        here, there = [], []
-        for edge, at, first, size in zip(self.block, block, box.offset, box.size, strict=True):
-            begin, end = max(at * edge, first), min((at + 1) * edge, first + size)
-            here.append(slice(begin - first, end - first))
-            there.append(slice(begin - at * edge, end - at * edge))
-        return tuple(reversed(here)), tuple(reversed(there))
+        found = []
+        for edge, at, count, first, size in zip(self.block, span.offset, span.size, box.offset, box.size, strict=True):
+            line = []
+            for start in range(at * edge - first, (at + count) * edge - first, edge):
+                begin, end = max(start, 0), min(start + edge, size)
+                line.append((slice(begin, end), slice(begin - start, end - start)))
+            found.append(line)
+        return found
 
 
 def bricks(span: Box, most: int) -> Iterator[Box]:
@@ -124,8 +126,7 @@ def morton_blocks(span: Box) -> tuple[list[Point], list[bytes]]:
     Raises:
         BadRequest: a block that no key can name.
     """
-    z, y, x = np.indices(span.shape, np.int64).reshape(3, -1)
-    coords = np.stack([x, y, z], axis=1) + np.array(span.offset.as_list(), np.int64)
-    codes = encode(coords)
-    order = np.argsort(codes)
-    return [Point(*row) for row in coords[order].tolist()], keys_of_codes(codes[order])
+    places, keys = keys_of_box(tuple(span.offset), tuple(span.size))
+    width, layer = span.size.x, span.size.x * span.size.y
+    first = span.offset
+    return [Point(first.x + at % width, first.y + at % layer // width, first.z + at // layer) for at in places], keys

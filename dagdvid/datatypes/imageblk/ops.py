@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from dagdvid.datatypes.imageblk.blocks import BlockLayout, bricks, morton_blocks
 from dagdvid.datatypes.imageblk.masks import Mask
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import Box, Point
-from dagdvid.kernels.morton import BIAS
+from dagdvid.kernels.morton import BIAS, keys_of_box
 
 __all__ = ["SPACE", "STORABLE", "batch_blocks", "block_coordinates", "read", "read_box", "write", "write_blocks"]
 
@@ -46,16 +46,16 @@ def read(view: Snapshot, layout: BlockLayout, box: Box, mask: Mask | None = None
 
     All is of one moment, though read slab by slab: holds a slab, a few layers of blocks, and a batch of blocks.
     """
-    located = _locate(view, layout, box)
-    for slab in _slabs(box, layout):
-        flat = _read_array(view, layout, slab, located, mask).reshape(-1).view(np.uint8)
+    for slab, batches in _located(view, layout, list(_slabs(box, layout))):
+        flat = _array(view, layout, slab, batches, mask).reshape(-1).view(np.uint8)
         for at in range(0, flat.size, _CHUNK_BYTES):
             yield flat[at : at + _CHUNK_BYTES].tobytes()
 
 
 def read_box(view: Snapshot, layout: BlockLayout, box: Box, mask: Mask | None = None) -> NDArray[Any]:
     """The voxels of a box as `read` has them, as one array [z, y, x]."""
-    return _read_array(view, layout, box, _locate(view, layout, box), mask)
+    ((_, batches),) = _located(view, layout, [box])
+    return _array(view, layout, box, batches, mask)
 
 
 def _slabs(box: Box, layout: BlockLayout) -> Iterator[Box]:
@@ -70,33 +70,54 @@ def _slabs(box: Box, layout: BlockLayout) -> Iterator[Box]:
         z = upto
 
 
-def _locate(view: Snapshot, layout: BlockLayout, box: Box) -> dict[bytes, Any]:
-    """Where the stored blocks of a box lie, by key."""
-    span = box.blocks(layout.block).intersection(STORABLE)
-    if span is None:
-        return {}
-    keys = [key for brick in bricks(span, batch_blocks(layout)) for key in morton_blocks(brick)[1]]
-    return {key: at for key, at in zip(keys, view.locate(SPACE, keys), strict=True) if at is not None}
+class _Batch(NamedTuple):
+    """Blocks that are read together: some of a brick of blocks."""
+
+    brick: Box
+    places: list[int]
+    """Where each is in the brick's array [z, y, x]."""
+    values: list[Any | None]
+    """What the store has of each, unread."""
 
 
-def _read_array(
-    view: Snapshot, layout: BlockLayout, box: Box, located: dict[bytes, Any], mask: Mask | None
-) -> NDArray[Any]:
+def _located(view: Snapshot, layout: BlockLayout, boxes: Sequence[Box]) -> Iterator[tuple[Box, list[_Batch]]]:
+    """Boxes of voxels with the stored blocks of each, all of one moment."""
+    found: list[tuple[Box, list[tuple[Box, list[int]]]]] = []
+    keys: list[bytes] = []
+    for box in boxes:
+        span = box.blocks(layout.block).intersection(STORABLE)
+        batches = []
+        for brick in bricks(span, batch_blocks(layout)) if span is not None else ():
+            places, named = keys_of_box(tuple(brick.offset), tuple(brick.size))
+            batches.append((brick, places))
+            keys += named
+        found.append((box, batches))
+    values = view.locate(SPACE, keys) if keys else []
+    at = 0
+    for box, batches in found:
+        done = []
+        for brick, places in batches:
+            done.append(_Batch(brick, places, values[at : at + len(places)]))
+            at += len(places)
+        yield box, done
+
+
+def _array(view: Snapshot, layout: BlockLayout, box: Box, batches: Sequence[_Batch], mask: Mask | None) -> NDArray[Any]:
     """The voxels of a box, as an array [z, y, x]."""
     volume = np.zeros(box.shape, layout.voxel)
-    span = box.blocks(layout.block).intersection(STORABLE)
-    if span is not None:
-        for brick in bricks(span, batch_blocks(layout)):
-            blocks, keys = morton_blocks(brick)
-            for block, data in zip(blocks, view.load([located.get(key) for key in keys]), strict=True):
-                if data is not None:
-                    here, there = layout.shared(box, block)
-                    voxels = layout.voxels(data)[there]
-                    volume[here] = voxels if mask is None else mask.shown(voxels, _part(box, here), layout)
+    for brick, places, values in batches:
+        along_x, along_y, along_z = layout.overlaps(box, brick)
+        width, layer = brick.size.x, brick.size.x * brick.size.y
+        for place, data in zip(places, view.load(values), strict=True):
+            if data is not None:
+                z, y, x = along_z[place // layer], along_y[place % layer // width], along_x[place % width]
+                here, there = (z[0], y[0], x[0]), (z[1], y[1], x[1])
+                voxels = layout.voxels(data)[there]
+                volume[here] = voxels if mask is None else mask.shown(voxels, _part(box, here), layout)
     return volume
 
 
-def _part(box: Box, index: tuple[slice, ...]) -> Box:
+def _part(box: Box, index: tuple[slice, slice, slice]) -> Box:
     """The part of a box that an index [z, y, x] of its array means."""
     z, y, x = index
     size = Point(x.stop - x.start, y.stop - y.start, z.stop - z.start)
