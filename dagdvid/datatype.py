@@ -101,6 +101,9 @@ class Snapshot(Protocol):
     def count(self, space: str) -> int:
         """How many keys a space has."""
 
+    def expect(self, size: int) -> None:
+        """Say early how many bytes of values will be loaded, so that what takes long is done where it may take long."""
+
     def sibling(self, name: str) -> Snapshot:
         """Another instance of the repo, at the same version. A transaction does not notice when it changes.
 

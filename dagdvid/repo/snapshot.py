@@ -118,6 +118,11 @@ class VersionSnapshot:
                 result.append(Stored(Codec.RAW, len(data), data))
         return result
 
+    def expect(self, size: int) -> None:
+        """Raises AboveLimit: so much must not be loaded here."""
+        if self.most is not None and size > self.most:
+            raise AboveLimit
+
     def sibling(self, name: str) -> VersionSnapshot:
         """Another instance at this version."""
         if self.siblings is None:

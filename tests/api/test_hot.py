@@ -85,6 +85,8 @@ class Site:
         for name, size in SIZES.items():
             await self.post(f"{self.key}/{name}", value(size))
         await self.post(f"{self.key}/%FF%0A%20", b"odd")
+        await self.post(f"/api/repo/{self.root}/instance", b'{"typename": "uint8blk", "dataname": "gray"}')
+        await self.post(f"/api/node/{self.root}/gray/raw/0_1_2/32_32_32/0_0_0", value(32768))
         await self.post(f"/api/node/{self.root}/commit", b'{"note": "n"}')
         made = await self.post(f"/api/node/{self.root}/newversion", b'{"note": ""}')
         self.child = made.split(b'"')[3].decode()
@@ -115,6 +117,7 @@ async def site(tmp_path, request):
 
 
 NODE = "/api/node/ROOT/kv/key"
+GRAY = "/api/node/ROOT/gray/raw/0_1_2"
 HEADERS = {
     "none": [],
     "range": [(b"range", b"bytes=1-3")],
@@ -129,7 +132,15 @@ HEADERS = {
     "too-long": [(b"content-length", b"99999999999")],
 }
 QUERIES = [
-    *(b"", b"u=ann&app=x", b"byte_start=0&byte_end=0", b"byte_start=1", b"byte_start=1&byte_end=99999999", b"%ff=%ff"),
+    *(
+        b"",
+        b"u=ann&app=x",
+        b"byte_start=0&byte_end=0",
+        b"byte_start=1",
+        b"byte_start=1&byte_end=99999999",
+        b"%ff=%ff",
+        b"throttle=on",
+    ),
     *(b"admintoken=wrong", b"admintoken=secret", b"&&=&x"),
 ]
 PATHS = [
@@ -142,6 +153,8 @@ PATHS = [
     *("/api/node/ffffffffffffffffffffffffffffffff/kv/key/one", "/api/node//kv/key/one", "/api/node/ROOT//key/one"),
     *("/api/node/ROOT/none/key/one", "/api/node/ROOT/kv/nosuch/one", "/api/node/ROOT/kv/keyone", "/api/node/ROOT/kv"),
     *("http://host/api/node/ROOT/kv/key/one", "//api/node/ROOT/kv/key/one", "/API/node/ROOT/kv/key/one", "*", "/"),
+    *(f"{GRAY}/{box}" for box in ("8_8_8/1_2_3", "64_64_64/0_0_0", "160_128_64/-9_0_0", "0_1_1/0_0_0", "1_1/0_0_0")),
+    *(f"{GRAY}/5_4_3/0_0_0/jpg", "/api/node/ROOT/gray/raw/xz/9_7/0_1_2/png", "/api/node/ROOT/gray/raw/zx/9_7/0_1_2"),
     *("/api/help", "/api/node/ROOT/kv/keys", "/api/node/ROOT/kv/info", "/api/node/ROOT/status"),
 ]
 

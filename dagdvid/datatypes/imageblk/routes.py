@@ -30,6 +30,7 @@ def get_raw(instance: Instance, view: Snapshot, request: Request) -> Reply:
         return _plane(instance, view, request, axes, isotropic=False)
     blocks = layout(instance)
     box = _box(request, blocks)
+    view.expect(box.volume * blocks.voxel.itemsize)
     mask = mask_of(view, request, box, blocks)
     form = request.args.get("format", "")
     if form in ("jpg", "jpeg"):
@@ -49,6 +50,7 @@ def _plane(instance: Instance, view: Snapshot, request: Request, axes: tuple[int
     blocks = layout(instance)
     asked = planes.plane_box(axes, request.args["size"], request.args["offset"])
     _check_size(asked, blocks)
+    view.expect(asked.volume * blocks.voxel.itemsize)
     box = planes.isotropic_size(axes, asked, resolution(instance)) if isotropic else asked
     plane = planes.flat(ops.read_box(view, blocks, box, mask_of(view, request, box, blocks)), axes)
     width, height = (asked.size.as_list()[axis] for axis in axes)
@@ -193,6 +195,7 @@ ROUTES = RouteTable(
             cache=Cache.CONTENT,
             query=_MASK,
             throttled=_is_volume,
+            hot=True,
         ),
         Route(
             ("POST",),
