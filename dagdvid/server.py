@@ -21,6 +21,7 @@ from dagdvid.config import Config
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, UnknownName
 from dagdvid.objects.local.backup import FolderOrigin, copy_store
+from dagdvid.objects.local.rebuild import rebuild_database
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
 from dagdvid.objects.local.turns import take_turn
@@ -34,6 +35,7 @@ from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
 from dagdvid.repo.model import Repo, Version
+from dagdvid.repo.rebuild import rebuild_refs
 from dagdvid.repo.repair import repair
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
 from dagdvid.repo.schema import TABLES
@@ -44,7 +46,7 @@ from dagdvid.repo.upkeep import Upkeep
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
 from dagdvid.throttle import Held, Throttle
 
-__all__ = ["Found", "Server", "backup", "hold", "restore"]
+__all__ = ["Found", "Server", "backup", "hold", "rebuild", "restore"]
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -98,6 +100,19 @@ def _closing(origin: ServerOrigin, steps: Iterator[dict[str, Any]]) -> Iterator[
 def restore(folder: Path, data: Path) -> Iterator[dict[str, Any]]:
     """Make a data directory of a backup; see `copy_store`."""
     return copy_store(FolderOrigin(folder), data, backup=False)
+
+
+def rebuild(config: Config) -> dict[str, Any]:
+    """Make the database of a data directory anew from its packs; what was found. See `repo.rebuild`.
+
+    Raises:
+        InUse: a server has the directory.
+    """
+    with hold_folder(config.data):
+        for _ in rebuild_database(config.data, TABLES):
+            pass
+    with closing(Server.open(config)) as server:
+        return rebuild_refs(server.catalog)
 
 
 class Server:

@@ -43,10 +43,17 @@ def fsck(target: Target, always: bool, as_json: bool) -> None:
     "--from", "places", metavar="DIR|URL", multiple=True, help="A backup, clone or server that may have what is lost."
 )
 @click.option("--dry-run", is_flag=True, help="Say what is wrong, and change nothing.")
+@click.option(
+    "--rebuild-database",
+    is_flag=True,
+    help="Make the database anew first: committed versions come back, changes of open versions do not.",
+)
 @show_progress
 @target_options
 @as_json
-def repair(target: Target, places: tuple[str, ...], always: bool, dry_run: bool, as_json: bool) -> None:
+def repair(
+    target: Target, places: tuple[str, ...], always: bool, dry_run: bool, rebuild_database: bool, as_json: bool
+) -> None:
     """Save what is intact of damaged packs, and get what is missing from other places, by its hash.
 
     No server may have the directory. Damaged packs are kept beside the others, with names that end in ".damaged".
@@ -54,6 +61,12 @@ def repair(target: Target, places: tuple[str, ...], always: bool, dry_run: bool,
     """
     if target.server is not None:
         raise BadRequest("repair needs the data directory for itself: stop the server, then name it with --data DIR")
+    if rebuild_database:
+        if dry_run:
+            raise BadRequest("--rebuild-database and --dry-run do not go together")
+        found = target.rebuild()
+        if not as_json:
+            click.echo(f"the database was made anew: {found['repos']:,} repos, {found['versions']:,} versions")
     with target.alone() as server, progress(always) as show:
         told: dict[str, Any] = {}
         for told in server.repair(places, dry_run=dry_run):

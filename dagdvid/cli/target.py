@@ -65,6 +65,16 @@ class Target:
                 pass
         return LocalApi(self.data or DEFAULT_DATA)
 
+    def rebuild(self) -> dict[str, Any]:
+        """Make the database of the data directory anew; what was found.
+
+        Raises:
+            InUse: a server has the directory.
+        """
+        from dagdvid.server import rebuild  # noqa: PLC0415  it loads all that a server needs
+
+        return rebuild(Config(data=self.data or DEFAULT_DATA))
+
     def alone(self) -> AbstractContextManager[Server]:
         """The data directory opened by this process alone.
 

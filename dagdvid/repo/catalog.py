@@ -229,7 +229,7 @@ class Catalog:
         _check_name(root)
         if any(root in repo.versions for repo in self.repos().values()):
             raise BadRequest(f"UUID {root} is taken")
-        facts = {"alias": alias, "description": description, "created": now()}
+        facts = {"alias": alias, "description": description, "created": now(), "root": root}
         record, objects = make_record(self.nodes, None, facts)
         self.store.run(CreateRepo(root, record, objects, passcodes.scrambled(passcode) if passcode else None))
         return root

@@ -75,3 +75,14 @@ def test_a_server_that_is_written_to(tmp_path, monkeypatch, run):
     finally:
         opened.close()
     assert "name a new folder" in run("restore", str(tmp_path / "kept"), str(tmp_path / "one"), status=1).output
+
+
+def test_a_database_that_is_lost(tmp_path, run):
+    data = tmp_path / "data"
+    opened = Server.open(Config(data=data))
+    Caller(opened).json("POST", "/api/repos", {"alias": "shop"})
+    opened.close()
+    (data / "dagdvid.sqlite").write_bytes(b"no database at all" * 1000)
+    assert "dagdvid repair --rebuild-database" in run("repair", "--data", data, status=1).output
+    assert "1 repos" in run("repair", "--data", data, "--rebuild-database").output
+    assert "all is well" in run("fsck", "--data", data).output

@@ -20,6 +20,9 @@ _PRIMARY = 0xFF
 """The bits of an error code that name its class."""
 
 
+_ADVICE = "restore a backup, or bring committed versions back with dagdvid repair --rebuild-database"
+
+
 class Database:
     """Connections to one SQLite file."""
 
@@ -91,7 +94,7 @@ def translated(error: Exception) -> Exception:
     if code & _PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return UnavailableError("the database is busy; try again")
     if code & _PRIMARY in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
-        return Corrupt(f"the database is damaged, or its disk is: {error}")
+        return Corrupt(f"the database is damaged, or its disk is ({error}): {_ADVICE}")
     if code & _PRIMARY in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return ReadOnly(f"the database cannot be opened or written: {error}")
     return error

@@ -30,6 +30,7 @@ __all__ = [
     "ENTRY_SIZE",
     "HEADER_SIZE",
     "NODES",
+    "TYPE_AT",
     "Entry",
     "PackIndex",
     "decode_entry",
@@ -49,6 +50,8 @@ _FOOTER = struct.Struct("<8sQQ")
 _MAGIC, _ENTRY_MAGIC, _INDEX_MAGIC = b"dgvpack\x01", b"dgvE", b"dgvindex"
 HEADER_SIZE = _HEADER.size
 ENTRY_SIZE = _ENTRY.size + _CHECKSUM.size
+TYPE_AT = 4
+"""Where in an entry the type of its object stands."""
 FOOTER_SIZE = _FOOTER.size + _CHECKSUM.size
 
 
