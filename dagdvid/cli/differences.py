@@ -128,7 +128,7 @@ class _Text:
             except ValueError:
                 self._more()
                 continue
-            if end < len(self._buffer):  # else a number may go on
+            if self._buffer[end : end + 1] not in ("", ".", "e", "E"):  # else a number goes on, or may
                 self._at = end
                 return value
             self._more()

@@ -43,6 +43,13 @@ def test_any_cut_gives_the_same(items, before, after, places, style):
     assert found == expected + ([("end", after)] if "end" not in before else [])
 
 
+def test_numbers_are_read_to_their_end():
+    data = b'{"changes":[-1.5e+108,2E5,0.25,7],"end":1e-3}'
+    for at in range(len(data)):
+        found = list(stream_members([data[:at], data[at:]], "changes"))
+        assert found == [*(("changes", n) for n in (-1.5e108, 2e5, 0.25, 7)), ("end", 1e-3)]
+
+
 def test_items_come_before_the_end():
     def pieces():
         yield b'{"data":"kv","changes":[{"key":"a"}'
