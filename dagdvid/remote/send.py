@@ -63,17 +63,16 @@ def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
     for version in repo.versions.values():
         if version.locked and version.commit is None and not catalog.store.readonly:
             fold.fold(catalog, repo.root, version.uuid)
-    for instance in repo.instances.values():
-        if not instance.versioned:
-            fold.fold_unversioned(catalog, repo, instance)
+    for instance in repo.unversioned:
+        fold.fold_unversioned(catalog, repo, instance)
     repo = catalog.repos()[repo.root]
     wanted = repo.ancestors(repo.versions[uuid]) if uuid else repo.versions.values()
     versions = {v.uuid: v.commit for v in sorted(wanted, key=lambda v: v.id) if v.commit is not None}
     branches = {v.commit: v.branch for v in wanted if v.commit is not None}
     data = {
         instance.uuid: record
-        for instance in repo.instances.values()
-        if not instance.versioned and (record := catalog.data_record(repo, instance)) is not None
+        for instance in repo.unversioned
+        if (record := catalog.data_record(repo, instance)) is not None
     }
     return Offer(repo.root, versions, repo.record, data, branches)
 
@@ -95,7 +94,7 @@ class Known:
         self._front: list[bytes] = []
         if repo is not None:
             self._reached = {v.commit for v in repo.versions.values() if v.commit is not None}
-            data = [catalog.data_record(repo, i) for i in repo.instances.values() if not i.versioned]
+            data = [catalog.data_record(repo, i) for i in repo.unversioned]
             self._front = [repo.record, *(record for record in data if record is not None)]
 
     def __call__(self, name: bytes) -> bool:

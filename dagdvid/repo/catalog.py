@@ -19,7 +19,7 @@ from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo import passcodes
 from dagdvid.repo.commits import content_of, read_commit
-from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name
+from dagdvid.repo.model import MASTER, Repo, Version, blobs_uuid, is_uuid, is_version_name
 from dagdvid.repo.names import find_version
 from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together
 from dagdvid.repo.record import (
@@ -364,7 +364,11 @@ class Catalog:
                 deleted=loaded.deleted,
                 later_branches={uuid: v.branch for uuid, v in loaded.versions.items() if v.branch is not None},
                 versions={row[1]: _version(row, loaded.versions.get(row[1], _NOTHING)) for row in versions[number]},
-                numbers={i.uuid: numbers[i.uuid] for i in loaded.instances.values() if i.uuid in numbers},
+                numbers={
+                    uuid: numbers[uuid]
+                    for uuid in (blobs_uuid(root), *(i.uuid for i in loaded.instances.values()))
+                    if uuid in numbers
+                },
                 damage=damage,
             )
         self._repos = {row[1]: repos[row[1]] for row in rows}

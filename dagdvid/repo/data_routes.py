@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, UnknownName
+from dagdvid.errors import BadRequest, KeyAbsent, UnknownName
 from dagdvid.registry import datatype
+from dagdvid.repo.blobstore import get_blob, put_blob
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import TAGGED, describe_instance, shown_tags
 from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
@@ -84,6 +85,21 @@ def _told(records: Iterator[dict[str, Any]]) -> Reply:
         yield "[]" if lead == "[" else "]"
 
     return Reply(_chunked(parts()), "text/plain")
+
+
+def get_blobstore(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
+    """GET blobstore/{reference}."""
+    if "reference" not in request.args or "rest" in request.args:
+        raise BadRequest("GET blobstore needs one reference behind it")
+    content = get_blob(catalog, target.repo, request.args["reference"])
+    if content is None:
+        raise KeyAbsent(f'Reference "{request.args["reference"]}" not found')
+    return Reply(content, "application/octet-stream")
+
+
+def post_blobstore(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
+    """POST blobstore."""
+    return json_reply({"reference": put_blob(catalog, target.repo, request.body)})
 
 
 def diff_versions(catalog: Catalog, target: Target, request: Request) -> Reply:
@@ -172,6 +188,21 @@ ANY_DATA = RouteTable(
             info,
             "The instance's settings and properties at this version.",
             on_locked=True,
+        ),
+        Route(
+            ("GET",),
+            "blobstore/{reference?}/{rest?}",
+            get_blobstore,
+            "The blob of a reference. Blobs belong to the whole repo: all its versions and instances find them.",
+        ),
+        Route(
+            ("POST",),
+            "blobstore",
+            post_blobstore,
+            'Store the body, unversioned, on open and committed versions alike. Answers {"reference": text}: the FNV-1 '
+            "hash of the body with 128 bits, in URL-safe base64.",
+            on_locked=True,
+            right=Right.WRITE,
         ),
         Route(("GET", "HEAD"), "mutations", get_mutations, "What was done to the instance in this version, as JSON."),
         Route(

@@ -10,8 +10,9 @@ from typing import Any
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Corrupt, UnknownName
+from dagdvid.objects.ids import ObjectType, object_id
 
-__all__ = ["MASTER", "Repo", "Version", "branch_text", "is_uuid", "is_version_name"]
+__all__ = ["MASTER", "Repo", "Version", "blobs_uuid", "branch_text", "is_uuid", "is_version_name"]
 
 MASTER = "master"
 """What the branch without a name is called in `X:master`."""
@@ -22,6 +23,11 @@ _UUID = re.compile(r"[0-9a-f]{32}")
 def is_uuid(text: str) -> bool:
     """32 lower-case hexadecimal digits (dvid/data.go StringToUUID)."""
     return _UUID.fullmatch(text) is not None
+
+
+def blobs_uuid(root: str) -> str:
+    """The data UUID under which the blobs of a repo lie: every server makes the same one (SPEC 6.9)."""
+    return object_id(ObjectType.BLOB, b"blobs of " + root.encode())[:16].hex()
 
 
 def is_version_name(text: str) -> bool:
@@ -81,7 +87,7 @@ class Repo:
     versions: Mapping[str, Version]
     """By UUID, in order of creation here, the hidden ones among them."""
     numbers: Mapping[str, int] = field(default_factory=dict)
-    """Local number of each instance, by data UUID."""
+    """Local number of each instance, and of the blobs once there is one, by data UUID."""
     deleted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Tombstones of deleted instances, by data UUID: what versions still hold of them is given up."""
     later_branches: Mapping[str, str] = field(default_factory=dict)
@@ -131,6 +137,17 @@ class Repo:
     def by_data_uuid(self) -> dict[str, Instance]:
         """Instances by data UUID."""
         return {instance.uuid: instance for instance in self.instances.values()}
+
+    @cached_property
+    def blobs(self) -> Instance:
+        """What holds the blobs of the repo (see `blobstore`): an unversioned instance without a name."""
+        return Instance(blobs_uuid(self.root), "", "blobs", self.root, False, {}, {})
+
+    @property
+    def unversioned(self) -> list[Instance]:
+        """All that has a ref of its own, outside every version."""
+        blobs = [self.blobs] if self.blobs.uuid in self.numbers else []
+        return [instance for instance in self.instances.values() if not instance.versioned] + blobs
 
     def instance(self, name: str) -> Instance:
         """An instance by name.
