@@ -62,6 +62,8 @@ SETTINGS = (
     ),
     Setting("store", "engine", "may be left out", ("dagdvid",)),
     Setting("store", "path", "the data directory"),
+    Setting("mutations", "jsonstore", "folder of the mutation logs as files, <data>-<version>.plog; none if absent"),
+    Setting("mutations", "blobstore", "may be left out: blobs lie with their repo, under no alias"),
     Setting("store", "durability", "full: what is acknowledged is flushed to disk", ("full",)),
 )
 
@@ -72,13 +74,17 @@ DVID_KEYS = {
         *("startWebhook", "startJaneliaConfig", "allowLabelmapSplit", "noLabelmapSplit", "instance_id_gen"),
         *("instance_id_start", "min_mutation_id_start", "interactiveOpsBeforeBlock", "shutdownDelay"),
     ),
+    "mutations": ("httpstore",),
     "store": ("ReadOnly", "ValueLogFileSize", "ValueThreshold", "inmemory", "CacheSize", "ref", "instance", "uuid"),
 }
+DVID_HINTS = {
+    "httpstore": "the mutation log of each version has what changes data (GET .../mutations); jsonstore has it as files"
+}
+"""What takes the place of keys that will not be served."""
 DVID_SECTIONS = (
     "auth",
     "email",
     "logging",
-    "mutations",
     "kafka",
     "backend",
     "mutcache",
@@ -107,6 +113,8 @@ class Config:
     hostname: str = ""
     toml_path: str = ""
     toml_text: str = ""
+    jsonstore: Path | None = None
+    """The folder of the mutation logs as files."""
     access_log: bool = True
     http_server: str = "uvicorn"
     """What carries HTTP: one of HTTP_SERVERS."""
@@ -152,9 +160,10 @@ def load(
     text = ""
     server: dict[str, Any] = {}
     store: dict[str, Any] = {}
+    mutations: dict[str, Any] = {}
     if toml is not None:
         text = _read(toml)
-        server, store = _sections(toml, text)
+        server, store, mutations = _sections(toml, text)
     if data is None and "path" in store and toml is not None:
         data = (toml.parent / store["path"]).resolve()
     host, port = parse_address(http or server.get("httpAddress", DEFAULT_HTTP))
@@ -175,6 +184,7 @@ def load(
         hostname=server.get("host", ""),
         toml_path=str(toml.resolve()) if toml is not None else "",
         toml_text=text,
+        jsonstore=(toml.parent / mutations["jsonstore"]).resolve() if toml and mutations.get("jsonstore") else None,
         access_log=access_log,
         http_server=http_server,
     )
@@ -207,8 +217,8 @@ def _read(toml: Path) -> str:
         raise BadRequest(f"{toml} is not UTF-8 text") from None
 
 
-def _sections(toml: Path, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The checked tables [server] and [store.ALIAS] of a file."""
+def _sections(toml: Path, text: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The checked tables [server], [store.ALIAS] and [mutations] of a file."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -216,8 +226,8 @@ def _sections(toml: Path, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     for section, table in tables.items():
         if section in DVID_SECTIONS:
             raise BadRequest(f"{toml}: remove the section [{section}]: it is DVID's, and not served yet")
-        if section not in ("server", "store"):
-            raise BadRequest(f"{toml}: unknown section [{section}]{_nearest(section, ['server', 'store'])}")
+        if section not in DVID_KEYS:
+            raise BadRequest(f"{toml}: unknown section [{section}]{_nearest(section, DVID_KEYS)}")
         if not isinstance(table, dict):
             raise BadRequest(f"{toml}: {section} must be a section, [{section}]")
     stores = tables.get("store", {})
@@ -230,14 +240,15 @@ def _sections(toml: Path, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     store = {}
     for alias, table in stores.items():
         store = _checked(toml, f"store.{alias}", "store", table)
-    return server, store
+    return server, store, _checked(toml, "mutations", "mutations", tables.get("mutations", {}))
 
 
 def _checked(toml: Path, title: str, section: str, table: Mapping[str, Any]) -> dict[str, Any]:
     known = {setting.key: setting for setting in SETTINGS if setting.section == section}
     for key, value in table.items():
         if key in DVID_KEYS[section]:
-            raise BadRequest(f"{toml}: remove {key} from [{title}]: it is DVID's, and not served yet")
+            why = DVID_HINTS.get(key, "it is DVID's, and not served yet")
+            raise BadRequest(f"{toml}: remove {key} from [{title}]: {why}")
         if key not in known:
             raise BadRequest(f"{toml}: unknown key {key} in [{title}]{_nearest(key, known)}")
         setting = known[key]

@@ -30,6 +30,7 @@ from dagdvid.remote.copying import ServerOrigin
 from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
 from dagdvid.remote.transfer import push
+from dagdvid.repo import journal
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
@@ -152,6 +153,8 @@ class Server:
         if not config.member and not config.readonly:
             self.throttle.reset()
         self.state = service.State(config, self.catalog, self.throttle)
+        if config.jsonstore is not None and not config.readonly:
+            journal.keep(self.catalog, config.jsonstore)
         self.stop: Callable[[], None] | None = None
         """Makes the process that serves this store stop; whoever serves it sets it."""
 

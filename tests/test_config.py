@@ -36,6 +36,9 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         engine = "dagdvid"
         path = "data/here"
         durability = "full"
+        [mutations]
+        jsonstore = "logs"
+        blobstore = "main"
     """
     path = toml(tmp_path, text)
     assert load(path) == Config(
@@ -49,6 +52,7 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         hostname="images.example.org",
         toml_path=str(path.resolve()),
         toml_text=text,
+        jsonstore=tmp_path.resolve() / "logs",
     )
     assert all(setting.key in text for setting in SETTINGS)
 
@@ -80,7 +84,9 @@ def test_an_absolute_path_stays(tmp_path):
     [
         ("[server", "is not TOML"),
         ("[sever]", "did you mean server?"),
-        ("[zzz]", "known: server, store"),
+        ("[zzz]", "known: server, mutations, store"),
+        ("[mutations]\nhttpstore = 'kafka:x'", r"remove httpstore from \[mutations\]: the mutation log"),
+        ("[mutations]\njsonstor = 'x'", "did you mean jsonstore?"),
         ("server = 1", r"must be a section, \[server\]"),
         ("[server]\nhttpaddres = ':1'", "did you mean httpAddress?"),
         ("[server]\nzzz = ':1'", "known: httpAddress, host"),

@@ -63,6 +63,8 @@ class Catalog:
         self.pool = pool
         self.upkeep: Upkeep | None = None
         """Who does in the background what may wait; without one it waits for the next who needs it."""
+        self.on_log: Callable[[Repo, Version, Instance], None] | None = None
+        """Called when a request has added to the mutation log of an instance, durably, and before it is answered."""
         self._lock = threading.Lock()
         self._recording = threading.Lock()
         self._generation = -1

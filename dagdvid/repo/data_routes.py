@@ -56,7 +56,7 @@ def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Requ
 def get_mutations(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
     """GET mutations."""
     _check_logs(instance, request)
-    return _told(mutations(catalog, target.repo, target.version, instance))
+    return _told(mutations(catalog, target.repo, target.version, instance), request)
 
 
 def get_mutations_range(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
@@ -64,7 +64,7 @@ def get_mutations_range(catalog: Catalog, target: Target, instance: Instance, re
     _check_logs(instance, request)
     first, last = (_other(catalog, target, request.args[name]) for name in ("beg", "end"))
     versions = along(target.repo, first, last)
-    return _told(shown for v in versions for shown in mutations(catalog, target.repo, v, instance))
+    return _told((shown for v in versions for shown in mutations(catalog, target.repo, v, instance)), request)
 
 
 def _check_logs(instance: Instance, request: Request) -> None:
@@ -74,12 +74,15 @@ def _check_logs(instance: Instance, request: Request) -> None:
         )
 
 
-def _told(records: Iterator[dict[str, Any]]) -> Reply:
-    """A JSON list, in DVID's content type."""
+def _told(records: Iterator[dict[str, Any]], request: Request) -> Reply:
+    """A JSON list, in DVID's content type; of one user's mutations, if the query names one."""
+    user = request.query.get("userid", "")
 
     def parts() -> Iterator[str]:
         lead = "["
         for record in records:
+            if user and record.get("User") != user:
+                continue
             yield lead + _json(record)
             lead = ","
         yield "[]" if lead == "[" else "]"
@@ -180,6 +183,8 @@ def _chunked(parts: Iterator[str]) -> Iterator[bytes]:
     yield "".join(held).encode("utf-8", "surrogateescape")
 
 
+_ONE_USER = {"userid": "only what this user did"}
+
 ANY_DATA = RouteTable(
     (
         Route(
@@ -204,12 +209,19 @@ ANY_DATA = RouteTable(
             on_locked=True,
             right=Right.WRITE,
         ),
-        Route(("GET", "HEAD"), "mutations", get_mutations, "What was done to the instance in this version, as JSON."),
+        Route(
+            ("GET", "HEAD"),
+            "mutations",
+            get_mutations,
+            "What was done to the instance in this version, as JSON.",
+            query=_ONE_USER,
+        ),
         Route(
             ("GET", "HEAD"),
             "mutations-range/{beg}/{end}",
             get_mutations_range,
             "What was done in the versions from `end` back to `beg`, newest version first, as JSON.",
+            query=_ONE_USER,
         ),
         Route(("GET", "HEAD"), "tags", tags, "The tags of the instance."),
         Route(

@@ -16,22 +16,30 @@ from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import read_commit
 from dagdvid.repo.model import Repo, Version
-from dagdvid.repo.staging import LOG, Layer, rows_in
+from dagdvid.repo.staging import LOG, LOG_KEY, Layer, rows_in
 
-__all__ = ["along", "mutations"]
+__all__ = ["along", "mutations", "records"]
 
 _LOAD = 256
 
 
 def mutations(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> Iterator[dict[str, Any]]:
     """What was done in one version, in order, as DVID's JSON has it; all that was ever done if it is unversioned."""
+    return (each for _, shown in records(catalog, repo, version, instance) for each in shown)
+
+
+def records(
+    catalog: Catalog, repo: Repo, version: Version, instance: Instance, first: int = 0
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """As `mutations`, request by request under their mutation ids, from one id on."""
     kind = datatype(instance.typename)
-    values = _values(catalog, repo, version, instance)
-    while batch := list(islice(values, _LOAD)):
-        for data in read_values(catalog.store, batch):
-            record = canonical.decode(data)
-            for shown in kind.mutations(record):
-                yield shown | {"Timestamp": _go_time(record["time"]), "UUID": version.uuid}
+    entries = _entries(catalog, repo, version, instance, first.to_bytes(LOG_KEY // 2, "big"))
+    while batch := list(islice(entries, _LOAD)):
+        contents = read_values(catalog.store, [value for _, value in batch])
+        for (key, _), content in zip(batch, contents, strict=True):
+            record = canonical.decode(content)
+            common = {"Timestamp": _go_time(record["time"]), "UUID": version.uuid}
+            yield int.from_bytes(key[: LOG_KEY // 2], "big"), [each | common for each in kind.mutations(record)]
 
 
 def along(repo: Repo, first: Version, last: Version) -> list[Version]:
@@ -42,25 +50,28 @@ def along(repo: Repo, first: Version, last: Version) -> list[Version]:
     return found
 
 
-def _values(catalog: Catalog, repo: Repo, version: Version, instance: Instance) -> Iterator[Value]:
+def _entries(
+    catalog: Catalog, repo: Repo, version: Version, instance: Instance, first: bytes
+) -> Iterator[tuple[bytes, Value]]:
+    """The entries of the log of one version from a key on."""
     if not instance.versioned:
-        for _, values in catalog.snapshot(repo, version, instance).scan(LOG):
-            yield from values
+        for keys, values in catalog.snapshot(repo, version, instance).scan(LOG, first):
+            yield from zip(keys, values, strict=True)
         return
     current = version
     while current.commit is None:
         layers = [Layer(current.id, current.epoch)]
-        rows = rows_in(catalog.store.database, repo.numbers[instance.uuid], layers, LOG)
+        rows = rows_in(catalog.store.database, repo.numbers[instance.uuid], layers, LOG, first)
         if rows is not None:
-            yield from (value for _, value in rows if value is not None)
+            yield from ((key, value) for key, value in rows if value is not None)
             return
         current = catalog.repos()[repo.root].versions[version.uuid]  # it was folded in between
     own = read_commit(catalog.nodes, current.commit)
     before = read_commit(catalog.nodes, own.parents[0]).root if own.parents else EMPTY
     old, new = (catalog.roots(root, instance.uuid).get(LOG, EMPTY) for root in (before, own.root))
-    for _, _, value in diff(catalog.nodes, old, new):
-        if value is not None:
-            yield value
+    for key, _, value in diff(catalog.nodes, old, new):
+        if value is not None and key >= first:
+            yield key, value
 
 
 def _go_time(stamp: str) -> str:

@@ -55,5 +55,7 @@ def transact(
                 catalog.commit_txn(txn, version, user)
         except StaleRead:
             continue
+        if catalog.on_log is not None and txn.logged:
+            catalog.on_log(repo, version, instance)
         return result
     raise StaleRead("others keep changing what the request reads; try again")

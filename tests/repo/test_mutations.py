@@ -60,6 +60,16 @@ def test_the_log_is_no_part_of_a_diff_or_of_the_keys(call: Any, kv: tuple[str, s
     assert call.json("GET", f"/api/node/{child}/kv/keys") == ["a"]
 
 
+def test_one_users_mutations(call: Any, kv: tuple[str, str]) -> None:
+    root, at = kv
+    for key, user in (("a", "ann"), ("b", "bob"), ("c", ""), ("d", "ann")):
+        call("POST", f"{at}/key/{key}", b"x", u=user)
+    for path in (f"{at}/mutations", f"{at}/mutations-range/{root}/{root}"):
+        assert [record["Key"] for record in call.json("GET", path, userid="ann")] == ["a", "d"]
+        assert call.json("GET", path, userid="eve") == []
+        assert len(call.json("GET", path, userid="")) == 4
+
+
 def test_an_unversioned_instance_tells_of_all(call: Any, kv: tuple[str, str]) -> None:
     root, _ = kv
     call("POST", f"/api/repo/{root}/instance", {"typename": "keyvalue", "dataname": "un", "versioned": "false"})
