@@ -31,6 +31,8 @@ from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
 from dagdvid.remote.transfer import push
 from dagdvid.repo import journal
+from dagdvid.repo.activity import note_act
+from dagdvid.repo.activity_routes import ACTIVITY
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
@@ -140,6 +142,7 @@ class Server:
             ("server", [], service.SERVICE),
             ("server", [], COMMAND),
             ("repo", ["repo", "{uuid}"], REPO),
+            ("repo", ["repo", "{uuid}"], ACTIVITY),
             ("repo", ["repo", "{uuid}"], REMOTE),
             ("node", ["node", "{uuid}"], NODE),
             ("node", ["node", "{uuid}"], DIFF),
@@ -264,7 +267,7 @@ class Server:
             return route.handler(self.catalog, request)
         target = Target(*self.catalog.find(found.args["uuid"]))
         if found.scope == "repo":
-            return route.handler(self.catalog, target, request)
+            return self._noted(route, target, request, route.handler(self.catalog, target, request))
         if found.scope == "node":
             if (
                 request.method not in _READING
@@ -273,11 +276,13 @@ class Server:
                 and not request.unlocked
             ):
                 raise Locked(f"Cannot do {request.method.lower()} on locked node {target.version.uuid}")
-            return route.handler(self.catalog, target, request)
+            reply = route.handler(self.catalog, target, request)
+            return self._noted(route, target, request, reply, target.version.uuid)
         instance = target.repo.instance(found.args["data"])
         self._check_lock(route, target, instance, request)
         if found.owner == "any":
-            return route.handler(self.catalog, target, instance, request)
+            reply = route.handler(self.catalog, target, instance, request)
+            return self._noted(route, target, request, reply, target.version.uuid, instance.name)
         if route.mutates:
             return self._transact(route, target, instance, request)
         return route.handler(instance, self.catalog.snapshot(*target, instance), request)
@@ -359,6 +364,14 @@ class Server:
         raise Locked(
             f'Cannot do {request.method} on endpoint "{route.segments[0]}" of locked node {target.version.uuid}'
         )
+
+    def _noted(
+        self, route: Route, target: Target, request: Request, reply: Reply, version: str = "", data: str = ""
+    ) -> Reply:
+        """The reply of a route that others than a datatype handle, once it is noted who changed something."""
+        if route.right is not Right.READ and request.method not in _READING:
+            note_act(self.catalog, target.repo.root, request, reply, route.segments[0], version, data)
+        return reply
 
     def _transact(self, route: Route, target: Target, instance: Instance, request: Request) -> Reply:
         def run(instance: Instance, txn: VersionTxn) -> Reply:

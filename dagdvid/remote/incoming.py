@@ -15,13 +15,13 @@ from dagdvid.objects.tree import edit, merge
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.objects.tree.read import scan
-from dagdvid.remote.blobs import join_blobs
 from dagdvid.remote.history import common_base
 from dagdvid.remote.receive import Received
+from dagdvid.remote.shared import join_shared
 from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, read_commit
-from dagdvid.repo.model import Repo, blobs_uuid, branch_text
+from dagdvid.repo.model import Repo, branch_text, shared_uuid
 from dagdvid.repo.record import Loaded, Record, load_facts, now, read_record
 
 __all__ = ["Taken", "take"]
@@ -62,9 +62,9 @@ def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str) 
     instances = [instance.uuid for instance in loaded.instances.values()]
     _check_owner(catalog, received.repo, [*instances, *loaded.deleted])
     versions = _versions(catalog, repo, received, remote, notes)
-    data, blobs = _data(catalog, repo, received, loaded, remote, notes)
+    data, shared = _data(catalog, repo, received, loaded, remote, notes)
     before = (repo.record, repo.generation) if repo else None
-    objects = [*received.objects, *objects, *blobs]
+    objects = [*received.objects, *objects, *shared]
     instances = [*instances, *data]
     branches = _renamed_branches(repo, loaded) if repo else {}
     deleted = tuple(loaded.deleted)
@@ -85,10 +85,10 @@ def _renamed_branches(repo: Repo, loaded: Loaded) -> dict[str, str]:
 
 def _check_owner(catalog: Catalog, root: str, instances: Collection[str]) -> None:
     """Local numbers and unversioned content go by data UUID alone: no repo may claim another's."""
-    if blobs_uuid(root) in instances:
-        raise Unverified(f"the record of repo {root} has an instance in the place of its blobs")
+    if shared_uuid(root) in instances:
+        raise Unverified(f"the record of repo {root} has an instance in the place of what it shares")
     for other in catalog.repos().values():
-        if other.root != root and not {*other.by_data_uuid, other.blobs.uuid}.isdisjoint(instances):
+        if other.root != root and not {*other.by_data_uuid, other.shared.uuid}.isdisjoint(instances):
             raise Unverified(f"the record of repo {root} claims an instance of repo {other.root}")
 
 
@@ -275,7 +275,7 @@ def _data(
     remote: str,
     notes: dict[str, Any],
 ) -> tuple[dict[str, tuple[bytes | None, bytes]], list[Object]]:
-    """Refs of unversioned instances, by fast-forward only, and of the repo's blobs, which join; what to store."""
+    """Refs of unversioned instances, by fast-forward only, and of what the repo shares, which joins; what to store."""
     instances = {instance.uuid for instance in loaded.instances.values()}
     moves: dict[str, tuple[bytes | None, bytes]] = {}
     objects: list[Object] = []
@@ -284,7 +284,7 @@ def _data(
     for uuid, new in received.refs.data.items():
         if uuid in loaded.deleted:
             continue
-        if uuid not in instances and uuid != blobs_uuid(received.repo):
+        if uuid not in instances and uuid != shared_uuid(received.repo):
             raise Unverified(f"bundle with a ref of instance {uuid}, which its record does not have")
         old = catalog.data_record(repo, here[uuid]) if repo and uuid in here else None
         if old == new:
@@ -292,8 +292,8 @@ def _data(
         base = common_base(old, new, parents) if old else None
         if old is not None and base == new:
             continue
-        if uuid == blobs_uuid(received.repo):
-            joined, objects = join_blobs(catalog, received, old, new, base)
+        if uuid == shared_uuid(received.repo):
+            joined, objects = join_shared(catalog, received, old, new, base)
             moves[uuid] = old, joined
             continue
         if old is not None and base != old:

@@ -19,7 +19,7 @@ from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo import passcodes
 from dagdvid.repo.commits import content_of, read_commit
-from dagdvid.repo.model import MASTER, Repo, Version, blobs_uuid, is_uuid, is_version_name
+from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name, shared_uuid
 from dagdvid.repo.names import find_version
 from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together
 from dagdvid.repo.record import (
@@ -368,7 +368,7 @@ class Catalog:
                 versions={row[1]: _version(row, loaded.versions.get(row[1], _NOTHING)) for row in versions[number]},
                 numbers={
                     uuid: numbers[uuid]
-                    for uuid in (blobs_uuid(root), *(i.uuid for i in loaded.instances.values()))
+                    for uuid in (shared_uuid(root), *(i.uuid for i in loaded.instances.values()))
                     if uuid in numbers
                 },
                 damage=damage,

@@ -115,7 +115,7 @@ def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes
     roots = dict(old.roots) if old else {}
     for space, _ in spaces:
         roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, _never, last))
-    settings = {} if instance == repo.blobs else datatype(instance.typename).content_settings(instance.config)
+    settings = {} if instance == repo.shared else datatype(instance.typename).content_settings(instance.config)
     key = bytes.fromhex(instance.uuid)
     value, objects = _content_value(key, Content(instance.typename, settings, roots))
     record = Record("data", edit.apply(writer, base, [(key, value)]), (before,) if before else (), now())

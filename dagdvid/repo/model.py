@@ -12,7 +12,7 @@ from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Corrupt, UnknownName
 from dagdvid.objects.ids import ObjectType, object_id
 
-__all__ = ["MASTER", "Repo", "Version", "blobs_uuid", "branch_text", "is_uuid", "is_version_name"]
+__all__ = ["MASTER", "Repo", "Version", "branch_text", "is_uuid", "is_version_name", "shared_uuid"]
 
 MASTER = "master"
 """What the branch without a name is called in `X:master`."""
@@ -25,9 +25,9 @@ def is_uuid(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
-def blobs_uuid(root: str) -> str:
-    """The data UUID under which the blobs of a repo lie: every server makes the same one (SPEC 6.9)."""
-    return object_id(ObjectType.BLOB, b"blobs of " + root.encode())[:16].hex()
+def shared_uuid(root: str) -> str:
+    """The data UUID of what belongs to a repo as a whole: every server makes the same one (SPEC 6.9)."""
+    return object_id(ObjectType.BLOB, b"shared by " + root.encode())[:16].hex()
 
 
 def is_version_name(text: str) -> bool:
@@ -87,7 +87,7 @@ class Repo:
     versions: Mapping[str, Version]
     """By UUID, in order of creation here, the hidden ones among them."""
     numbers: Mapping[str, int] = field(default_factory=dict)
-    """Local number of each instance, and of the blobs once there is one, by data UUID."""
+    """Local number of each instance, and of what is shared once there is something, by data UUID."""
     deleted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Tombstones of deleted instances, by data UUID: what versions still hold of them is given up."""
     later_branches: Mapping[str, str] = field(default_factory=dict)
@@ -139,15 +139,15 @@ class Repo:
         return {instance.uuid: instance for instance in self.instances.values()}
 
     @cached_property
-    def blobs(self) -> Instance:
-        """What holds the blobs of the repo (see `blobstore`): an unversioned instance without a name."""
-        return Instance(blobs_uuid(self.root), "", "blobs", self.root, False, {}, {})
+    def shared(self) -> Instance:
+        """What belongs to the repo as a whole, blobs and its activity: an unversioned instance without a name."""
+        return Instance(shared_uuid(self.root), "", "shared", self.root, False, {}, {})
 
     @property
     def unversioned(self) -> list[Instance]:
         """All that has a ref of its own, outside every version."""
-        blobs = [self.blobs] if self.blobs.uuid in self.numbers else []
-        return [instance for instance in self.instances.values() if not instance.versioned] + blobs
+        shared = [self.shared] if self.shared.uuid in self.numbers else []
+        return [instance for instance in self.instances.values() if not instance.versioned] + shared
 
     def instance(self, name: str) -> Instance:
         """An instance by name.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from dagdvid.errors import BadRequest
 from dagdvid.repo import fold, manage
+from dagdvid.repo.activity import note_act
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import describe_repo
 from dagdvid.repo.instances import new_instance
@@ -53,7 +54,9 @@ def create_repo(catalog: Catalog, request: Request) -> Reply:
     fields = _fields(request.json_object(required=False))
     texts = (_text(fields, name) for name in ("alias", "description", "root", "passcode"))
     root = catalog.create_repo(*texts)
-    return json_reply({"root": root})
+    reply = json_reply({"root": root})
+    note_act(catalog, root, request, reply, "repos")
+    return reply
 
 
 def all_info(catalog: Catalog, request: Request) -> Reply:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Blobs of a repo between servers: they travel, they join, and no bundle can change or fake one."""
+"""Blobs and activity of a repo between servers: they travel, they join, and no bundle can change or fake one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sites import Site
 from dagdvid.config import Config
 from dagdvid.errors import Unverified
 from dagdvid.kernels.fnv import fnv1_128
-from dagdvid.remote import blobs
-from dagdvid.remote.blobs import join_blobs
+from dagdvid.remote import shared
 from dagdvid.remote.receive import Received
 from dagdvid.remote.send import offer
-from dagdvid.repo.blobstore import BLOBS
+from dagdvid.remote.shared import join_shared
+from dagdvid.repo.shared import ACTS, BLOBS
 from dagdvid.server import Server
 
 LARGE = bytes(range(256)) * 20_000
@@ -74,7 +74,26 @@ def test_both_join_to_the_same(a: Site, b: Site) -> None:
     assert b.pull(root, "origin")["objects"] == 0
 
 
-@pytest.mark.parametrize("how", ["fake", "changed", "removed"])
+def test_activity_of_both_sides_joins(a: Site, b: Site) -> None:
+    root = a.repo()
+    a.json("POST", f"/api/node/{root}/commit", {}, u="ann")
+    b.clone(f"{a.url}/{root}")
+    child = b.json("POST", f"/api/node/{root}/newversion", {}, u="bob")["child"]
+    b.json("POST", f"/api/node/{child}/commit", {}, u="bob")
+    a.json("POST", f"/api/node/{root}/branch", {"branch": "side"}, u="ann")
+    b.push(root, "origin")
+    b.pull(root, "origin")
+    acts = [site.json("GET", f"/api/repo/{root}/activity") for site in (a, b)]
+    assert acts[0] == acts[1]
+    assert [(act["user"], act["action"]) for act in acts[0]] == [
+        ("ann", "commit"),
+        ("bob", "newversion"),
+        ("bob", "commit"),
+        ("ann", "branch"),
+    ]
+
+
+@pytest.mark.parametrize("how", ["fake", "changed", "removed", "act"])
 def test_what_comes_is_checked(config: Config, tmp_path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """The record of another state of the same blobs, with an entry that no honest server makes."""
     server = Server.open(config)
@@ -86,13 +105,15 @@ def test_what_comes_is_checked(config: Config, tmp_path, monkeypatch: pytest.Mon
 
         def record() -> bytes:
             repo = server.catalog.repos()[root]
-            return offer(server.catalog, repo).data[repo.blobs.uuid]
+            return offer(server.catalog, repo).data[repo.shared.uuid]
 
         ours = record()
         repo = server.catalog.repos()[root]
-        txn = server.catalog.txn(repo, repo.versions[root], repo.blobs)
+        txn = server.catalog.txn(repo, repo.versions[root], repo.shared)
         if how == "fake":
             txn.put(BLOBS, fnv1_128(b"another"), b"not that")
+        elif how == "act":
+            txn.put(ACTS, bytes(16), b'{"user":1}')
         elif how == "changed":
             txn.put(BLOBS, fnv1_128(b"honest"), b"other")
         else:
@@ -101,9 +122,9 @@ def test_what_comes_is_checked(config: Config, tmp_path, monkeypatch: pytest.Mon
         server.catalog.commit_txn(txn, repo.versions[root])
         theirs = record()
         assert ours != theirs
-        with pytest.raises(Unverified, match=r"not its hash|changes or removes"):
-            join_blobs(server.catalog, Received(root), ours, theirs, ours)
-        monkeypatch.setattr(blobs, "_BYTES", 1)
-        assert join_blobs(server.catalog, Received(root), None, ours, None) == (ours, [])
+        with pytest.raises(Unverified, match=r"not its hash|changes or removes|wrong form"):
+            join_shared(server.catalog, Received(root), ours, theirs, ours)
+        monkeypatch.setattr(shared, "_BYTES", 1)
+        assert join_shared(server.catalog, Received(root), None, ours, None) == (ours, [])
     finally:
         server.close()
