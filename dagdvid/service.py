@@ -12,9 +12,10 @@ from typing import Any
 from dagdvid import __version__
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, Forbidden
+from dagdvid.errors import BadRequest, Forbidden, KeyAbsent
 from dagdvid.helptext import datatype_help
 from dagdvid.registry import datatype, datatype_names
+from dagdvid.repo.blobstore import get_blob
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
@@ -74,6 +75,16 @@ def toml(state: State, request: Request) -> Reply:
     if not request.admin:
         raise Forbidden("GET of the server's configuration needs the admin token: ?admintoken=")
     return text_reply(state.config.toml_text)
+
+
+def blob(state: State, request: Request) -> Reply:
+    """GET server/blobstore/{reference}."""
+    reference = request.args["reference"]
+    for repo in state.catalog.repos().values():
+        content = get_blob(state.catalog, repo, reference)
+        if content is not None:
+            return Reply(content, "application/octet-stream")
+    raise KeyAbsent(f'Reference "{reference}" not found in any repo')
 
 
 def types(state: State, request: Request) -> Reply:  # noqa: ARG001
@@ -141,6 +152,7 @@ SERVICE = RouteTable(
         Route(_READ, "server/info", info, "Version, cores, uptime and place of the server; all values are strings."),
         Route(_READ, "server/note", note, "The note of the configuration."),
         Route(_READ, "server/config", toml, "The configuration as it was read.", right=Right.ADMIN),
+        Route(_READ, "server/blobstore/{reference}", blob, "A blob of whatever repo.", right=Right.ADMIN),
         Route(_READ, "server/types", types, "Datatypes that have instances, with their URLs."),
         Route(_READ, "server/compiled-types", compiled_types, "All datatypes installed here, with their URLs."),
         Route(

@@ -215,12 +215,19 @@ def test_values_of_versions(kv: tuple[str, str, str]) -> None:
     assert (dvid.fetch_key(*kv, "a"), dvid.fetch_key(server, child, name, "a")) == (b"old", b"new")
     assert (dvid.fetch_keys(*kv), dvid.fetch_keys(server, child, name)) == (["a", "b"], ["a"])
     assert dvid.fetch_key(server, f"{root}:master", name, "a") == b"new"
-    if "DVID_ADMIN_TOKEN" not in os.environ:  # which would allow it
+    if "DVID_ADMIN_TOKEN" not in os.environ:
         with fails(400):
             dvid.post_key(*kv, "a", b"late")
         with fails(400):
             dvid.delete_key(*kv, "a")
-    assert dvid.fetch_keys(*kv) == ["a", "b"]
+        assert dvid.fetch_keys(*kv) == ["a", "b"]
+        return
+    dvid.post_key(*kv, "a", b"amended")
+    dvid.post_key(*kv, "c", b"late")
+    assert {key: dvid.fetch_key(*kv, key) for key in "abc"} == {"a": b"amended", "b": b"stays", "c": b"late"}
+    assert dvid.fetch_keys(server, child, name) == ["a", "c"]
+    assert dvid.fetch_key(server, child, name, "a") == b"new"
+    assert dvid.is_locked(server, root)
 
 
 def test_mutations(kv: tuple[str, str, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from calling import Caller
 
 from dagdvid.config import Config
-from dagdvid.errors import BadRequest, KeyAbsent, UnknownName
+from dagdvid.errors import BadRequest, Forbidden, KeyAbsent, UnknownName
 from dagdvid.kernels.fnv import fnv1_128
 from dagdvid.repo import blobstore
 from dagdvid.server import Server
@@ -62,6 +62,17 @@ def test_another_repo_does_not_have_them(call: Any, root: str) -> None:
     reference = post(call, f"/api/node/{root}/kv", b"mine")
     with pytest.raises(KeyAbsent, match="not found"):
         get(call, f"/api/node/{made(call)}/kv", reference)
+
+
+def test_admins_find_them_without_knowing_the_repo(call: Any, root: str) -> None:
+    made(call)
+    reference = post(call, f"/api/node/{root}/kv", b"somewhere")
+    with pytest.raises(Forbidden):
+        call("GET", f"/api/server/blobstore/{reference}")
+    admin = Caller(call.server, admin=True)
+    assert admin("GET", f"/api/server/blobstore/{reference}").body == b"somewhere"
+    with pytest.raises(KeyAbsent):
+        admin("GET", "/api/server/blobstore/AAAAAAAAAAAAAAAAAAAAAA==")
 
 
 @pytest.mark.parametrize("reference", ["AAAAAAAAAAAAAAAAAAAAAA==", "zzzz", ""])

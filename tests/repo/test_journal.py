@@ -100,6 +100,15 @@ def test_an_unversioned_instance_has_one(call: Caller, root: str, logs: Path) ->
     assert the_file(logs).name.endswith(f"-{root}.plog")
 
 
+def test_amendments(call: Caller, root: str, logs: Path) -> None:
+    call("POST", f"/api/node/{root}/kv/key/a", b"1")
+    call("POST", f"/api/node/{root}/commit", {})
+    child = call.json("POST", f"/api/node/{root}/newversion")["child"]
+    call("POST", f"/api/node/{child}/kv/key/b", b"2")
+    Caller(call.server, admin=True)("POST", f"/api/node/{root}/kv/key/c", b"3")
+    assert (check(call, logs, root), check(call, logs, child)) == (2, 1)
+
+
 def test_nothing_but_logs_makes_files(call: Caller, root: str, logs: Path) -> None:
     call("POST", f"/api/repo/{root}/instance", {"typename": "uint8blk", "dataname": "gray", "BlockSize": "8,8,8"})
     call("POST", f"/api/node/{root}/gray/raw/0_1_2/8_8_8/0_0_0", bytes(512))
