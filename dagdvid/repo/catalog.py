@@ -154,8 +154,11 @@ class Catalog:
             raise StaleRead("the repo record has changed meanwhile") from None
 
     def submit_txn(self, txn: VersionTxn, version: Version) -> Future[Any] | None:
-        """As `commit_txn`, without waiting: the future has its outcome. None where properties change, too."""
-        if txn.properties:
+        """As `commit_txn`, without waiting: the future has its outcome.
+
+        None where more is to be done: properties change, or `on_log` must know of it.
+        """
+        if txn.properties or (self.on_log is not None and txn.logged):
             return None
         operation = txn.stage(version.id if txn.instance.versioned else 0)
         if operation is not None:
