@@ -8,10 +8,11 @@ that read and a `Txn` for routes that mutate. Built-in datatypes go through the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from dagdvid.errors import BadRequest
 from dagdvid.objects.codecs import Codec, decode
 from dagdvid.routes import RouteTable
 from dagdvid.words import CommandTable
@@ -215,6 +216,27 @@ class Datatype(ABC):
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time."""
         return [dict(record)]
+
+    def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002
+        """The key space and the key that a person means, written as the differ shows it.
+
+        Raises:
+            BadRequest: not a key, or none that can be named.
+        """
+        raise BadRequest(f"the datatype {self.name} has no keys that could be named")
+
+    def between(self, instance: Instance, first: str, last: str) -> Callable[[str, bytes], bool]:
+        """Whether a key of a space is from `first` to `last`, both included, in the sense of the datatype's users.
+
+        Raises:
+            BadRequest: as `find_key`.
+        """
+        (space, low), (_, high) = self.find_key(instance, first), self.find_key(instance, last)
+        return lambda where, key: where == space and low <= key <= high
+
+    def change_record(self, changes: Sequence[tuple[str, bytes, int | None]]) -> dict[str, Any] | None:  # noqa: ARG002
+        """The record for the mutation log of keys that a revert set to so many bytes, or removed (None); None: none."""
+        return None
 
     @abstractmethod
     def differ(self, instance: Instance) -> Differ:

@@ -37,6 +37,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
+from dagdvid.repo.history_routes import NODE_HISTORY
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.rebuild import rebuild_refs
 from dagdvid.repo.repair import repair
@@ -146,6 +147,7 @@ class Server:
             ("repo", ["repo", "{uuid}"], REMOTE),
             ("node", ["node", "{uuid}"], NODE),
             ("node", ["node", "{uuid}"], DIFF),
+            ("node", ["node", "{uuid}"], NODE_HISTORY),
         ]
         words = {prefix[0] if prefix else route.segments[0] for _, prefix, table in self._tables for route in table}
         self._by_word = {

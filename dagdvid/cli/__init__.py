@@ -14,6 +14,7 @@ from dagdvid.errors import DagdvidError
 from .copies import backup, restore
 from .demo import demo
 from .differences import diff
+from .history import history, revert
 from .serving import serve
 from .store import fsck, gc, repair, stats
 from .transfer import clone, pull, push
@@ -100,6 +101,8 @@ def main(ctx: click.Context, /, **flags: object) -> None:
         pass_flags(ctx, main.commands[ctx.invoked_subcommand], flags)
 
 
-OWN = (serve, demo, repos, log, commit, branch, diff, push, pull, clone, backup, restore, fsck, repair, gc, stats)
-for command in (*OWN, server, *map(forwarded, FORWARDED), help_command, about):
+VERSIONS = (repos, log, commit, branch, diff, history, revert)
+COPIES = (push, pull, clone, backup, restore)
+STORE = (fsck, repair, gc, stats, server)
+for command in (serve, demo, *VERSIONS, *COPIES, *STORE, *map(forwarded, FORWARDED), help_command, about):
     main.add_command(command)

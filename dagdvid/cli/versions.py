@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .client import Api
+from .graph import graph_lines
 from .output import branch_name, moment, print_json, short, table
 from .target import Target, as_json, repo_option, target_options, the_repo
 from .words import send
@@ -43,15 +44,22 @@ def _instances(repo: dict[str, Any]) -> str:
 
 
 @click.command
+@click.option("--graph", is_flag=True, help="Draw the lines of descent, with branches, tags, merges, open versions.")
+@click.option("-n", "--number", metavar="N", type=click.IntRange(min=1), help="Show the newest N only.")
 @repo_option
 @target_options
 @as_json
-def log(target: Target, repo: str | None, as_json: bool) -> None:
+def log(target: Target, *, repo: str | None, graph: bool, number: int | None, as_json: bool) -> None:
     """Show the versions of a repo, newest first."""
     with target.read() as api:
-        nodes = _nodes(the_repo(api, repo))
+        found = the_repo(api, repo)
+    nodes = _nodes(found)[:number]
     if as_json:
         print_json(nodes)
+        return
+    if graph:
+        for line in graph_lines(found, number):
+            click.echo(line)
         return
     rows = [
         (

@@ -11,7 +11,7 @@ from dagdvid.registry import datatype
 
 __all__ = ["RESERVED", "check_name", "new_instance"]
 
-RESERVED = frozenset({"log", "branch", "note", "commit", "newversion", "diff", "hash"})
+RESERVED = frozenset({"log", "branch", "note", "commit", "newversion", "diff", "hash", "revert"})
 """Names that no instance may have: DVID's, and the node endpoints that are ours."""
 
 

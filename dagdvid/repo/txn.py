@@ -98,6 +98,10 @@ class VersionTxn(VersionSnapshot):
         """What the changes refer to."""
         return list(self._objects.values())
 
+    def restore(self, space: str, entries: Iterable[tuple[bytes, Value | None]]) -> None:
+        """Put keys to values that the store has already; None removes."""
+        self._changed.setdefault(space, {}).update(entries)
+
     def delete(self, space: str, key: bytes) -> None:
         """Remove a key."""
         check_key(key)

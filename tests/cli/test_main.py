@@ -13,7 +13,22 @@ from dagdvid.cli.child import ServerProcess
 from dagdvid.cli.client import LocalApi
 from dagdvid.cli.target import Target
 
-OWN = ["serve", "demo", "repos", "log", "commit", "branch", "diff", "push", "pull", "clone", "backup", "restore"]
+OWN = [
+    "serve",
+    "demo",
+    "repos",
+    "log",
+    "commit",
+    "branch",
+    "diff",
+    "history",
+    "revert",
+    "push",
+    "pull",
+    "clone",
+    "backup",
+    "restore",
+]
 OWN += ["fsck", "repair", "gc", "stats", "server"]
 COMMANDS = [*OWN, "repo", "node", "types", "shutdown", "googlevoxels", "help", "about"]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
 from dagdvid.datatypes.imageblk import extents
-from dagdvid.datatypes.imageblk.diff import BlockDiffer
+from dagdvid.datatypes.imageblk.diff import BlockDiffer, block_key, blocks_between
 from dagdvid.datatypes.imageblk.formats import FORMATS, VoxelFormat
 from dagdvid.datatypes.imageblk.properties import SETTINGS_HELP, configure, extended
 from dagdvid.datatypes.imageblk.routes import ROUTES
@@ -44,6 +44,14 @@ class ImageBlk(Datatype):
         """Extended and Extents."""
         shown = extents.load(view, instance.config)
         return {"Extended": extended(instance, shown), "Extents": shown.members()}
+
+    def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002
+        """A block is named by its coordinates x,y,z."""
+        return block_key(text)
+
+    def between(self, instance: Instance, first: str, last: str) -> Callable[[str, bytes], bool]:  # noqa: ARG002
+        """The blocks of the box between two corners, at every scale."""
+        return blocks_between(first, last)
 
     def differ(self, instance: Instance) -> Differ:
         """Changed blocks and their boxes."""

@@ -1,14 +1,47 @@
-"""What changed between two versions of an image volume: blocks, and the box of them all."""
+"""What changed between two versions of an image volume: blocks, by name, and the box of them all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from dagdvid.datatypes.imageblk import ops
-from dagdvid.geometry import ONE, Box, Point
-from dagdvid.kernels.morton import decode_keys
+import numpy as np
 
-__all__ = ["BlockDiffer"]
+from dagdvid.datatypes.imageblk import ops
+from dagdvid.geometry import ONE, Box, Point, parse_point
+from dagdvid.kernels.morton import decode_keys, encode_keys
+
+__all__ = ["BlockDiffer", "block_key", "blocks_between"]
+
+
+def block_key(text: str) -> tuple[str, bytes]:
+    """Key space and key of the block x,y,z of the finest scale.
+
+    Raises:
+        BadRequest: not three integers, or outside of what keys can hold.
+    """
+    return ops.SPACE, encode_keys(np.array([_block(text).as_list()], np.int64))[0]
+
+
+def blocks_between(first: str, last: str) -> Callable[[str, bytes], bool]:
+    """Whether a key is a block of the box between two corner blocks, both included.
+
+    Raises:
+        BadRequest: a corner that is not three integers.
+    """
+    low, high = _block(first).as_list(), _block(last).as_list()
+
+    def chosen(space: str, key: bytes) -> bool:
+        if space != ops.SPACE:
+            return False
+        place = decode_keys([key])[1][0].tolist()
+        return all(a <= x <= b for a, x, b in zip(low, place, high, strict=True))
+
+    return chosen
+
+
+def _block(text: str) -> Point:
+    return parse_point(text, "a block", ",")
 
 
 class BlockDiffer:

@@ -15,17 +15,22 @@ from dagdvid.datatypes.keyvalue.keys import shown
 from dagdvid.routes import Request
 from dagdvid.words import Call
 
-__all__ = ["log_keys", "shown_mutations"]
+__all__ = ["log_keys", "logged_keys", "shown_mutations"]
 
 
 def log_keys(txn: Txn, request: Request | Call, keys: Iterable[tuple[bytes, int | None]]) -> None:
     """Log the keys that a request set, with the sizes of their values, or removed (None)."""
-    record: dict[str, Any] = {"keys": [[_text(key), size] for key, size in keys]}
+    record: dict[str, Any] = {"keys": logged_keys(keys)}
     if request.user:
         record["user"] = request.user
     if request.app:
         record["app"] = request.app
     txn.log(record)
+
+
+def logged_keys(keys: Iterable[tuple[bytes, int | None]]) -> list[list[Any]]:
+    """The member `keys` of a record."""
+    return [[_text(key), size] for key, size in keys]
 
 
 def shown_mutations(record: Mapping[str, Any]) -> list[dict[str, Any]]:

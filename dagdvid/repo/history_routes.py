@@ -1,0 +1,92 @@
+"""Endpoints that look back and take back: `(catalog, target, request)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagdvid.errors import BadRequest
+from dagdvid.registry import datatype
+from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.history import key_history
+from dagdvid.repo.revert import Selection, revert
+from dagdvid.repo.routes import Target
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+
+__all__ = ["NODE_HISTORY"]
+
+_TEXT_BODY = 16 * 2**20
+
+
+def get_key_history(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """GET {data}/key-history/{key}."""
+    instance = target.repo.instance(request.args["data"])
+    space, key = datatype(instance.typename).find_key(instance, request.args["key"])
+    text = request.query.get("limit")
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise BadRequest(f"'limit' must be a number, not {text[:40]!r}")
+    limit = None if text is None else int(text)
+    return json_reply(key_history(catalog, *target, instance, space, key, limit))
+
+
+def post_revert(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST revert."""
+    body = request.json_object()
+    repo, undone = catalog.find(_text(body, "version"))
+    if repo.root != target.repo.root:
+        raise BadRequest(f"{undone.uuid} is a version of another repo")
+    dry_run = body.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise BadRequest("'dry_run' must be true or false")
+    selection = Selection(_names(body), _keys(body))
+    note = _text(body, "note", "")
+    return json_reply(revert(catalog, *target, undone, selection, note, request.user, dry_run=dry_run))
+
+
+def _text(body: dict[str, Any], name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name!r} must be a string")
+    return value
+
+
+def _names(body: dict[str, Any]) -> list[str]:
+    names = body.get("data", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadRequest("'data' must be a list of names of data instances")
+    return names
+
+
+def _keys(body: dict[str, Any]) -> tuple[str, str] | None:
+    keys = body.get("keys")
+    if keys is None:
+        return None
+    if not isinstance(keys, list) or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
+        raise BadRequest("'keys' must be a list of two keys, the first and the last")
+    return keys[0], keys[1]
+
+
+NODE_HISTORY = RouteTable(
+    (
+        Route(
+            ("GET", "HEAD"),
+            "{data}/key-history/{key}",
+            get_key_history,
+            "The versions before this one, and itself, that changed a key (of images: a block, as x,y,z), newest "
+            'first: [{"version", "branch", "locked", "change", "time", "user", "note", "bytes", "hash"}].',
+            query={"limit": "at most so many"},
+        ),
+        Route(
+            ("POST",),
+            "revert",
+            post_revert,
+            "Take back what a version changed: here, or in a new child if this version is committed. Body: JSON "
+            '{"version"}, and "data": [names] for these data instances only, "keys": [first, last] for these keys of '
+            'one instance, "note" of the new child, "dry_run": true to be told what would be done. Keys that were '
+            "changed again later are conflicts; with one, nothing is changed. Answers "
+            '{"version", "reverted", "conflicts"}.',
+            on_locked=True,
+            right=Right.WRITE,
+            max_body=_TEXT_BODY,
+        ),
+    )
+)

@@ -1,0 +1,150 @@
+"""`log --graph`, `history`, `revert`: on a data directory and against a server."""
+
+from __future__ import annotations
+
+import random
+import re
+from itertools import pairwise
+
+import pytest
+
+from dagdvid.cli.graph import graph_lines
+
+
+def repo(versions, notes=()):
+    """DVID's JSON of a repo: UUID -> (branch, parents), in order of creation; leaves are open."""
+    ids = {uuid: i + 1 for i, uuid in enumerate(versions)}
+    children = {uuid: [ids[c] for c, (_, parents) in versions.items() if uuid in parents] for uuid in versions}
+    nodes = {
+        uuid: {
+            "UUID": uuid,
+            "VersionID": ids[uuid],
+            "Branch": branch,
+            "Parents": [ids[parent] for parent in parents],
+            "Children": children[uuid],
+            "Created": f"2026-01-02T03:{ids[uuid] // 60:02}:{ids[uuid] % 60:02}.5Z",
+            "Note": "" if uuid not in notes else f"about\n{uuid}",
+            "Locked": bool(children[uuid]) or branch.startswith("tag-"),
+        }
+        for uuid, (branch, parents) in versions.items()
+    }
+    return {"DAG": {"Nodes": nodes}}
+
+
+VERSIONS = {
+    "a": ("", []),
+    "b": ("", ["a"]),
+    "c": ("side", ["a"]),
+    "d": ("third", ["a"]),
+    "v1": ("tag-v1", ["b"]),
+    "e": ("", ["b", "c"]),
+    "f": ("side", ["c"]),
+    "g": ("", ["e", "f", "d"]),
+    "h": ("third", ["d"]),
+}
+
+
+def without_times(lines):
+    return [re.sub(r"  2026-01-02 03:\d\d:\d\d", "", line) for line in lines]
+
+
+def test_the_graph():
+    assert without_times(graph_lines(repo(VERSIONS, notes="b"))) == [
+        "o  h  (third, open)",
+        "│ o  g  (master, open)",
+        "├─┤",
+        "│ ├─╮",
+        "│ │ *  f  (side)",
+        "│ * │  e",
+        "│ ├─┤",
+        "* │ │  d",
+        "│ │ *  c",
+        "│ * │  b  (tag: v1)  about b",
+        "├─┴─╯",
+        "*  a",
+    ]
+
+
+def test_a_part_of_the_graph_and_an_empty_one():
+    assert len([line for line in graph_lines(repo(VERSIONS), 3) if "2026" in line]) == 3
+    assert list(graph_lines(repo({}))) == []
+
+
+def test_a_terminal_without_unicode(monkeypatch):
+    class Plain:
+        encoding = "ascii"
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", Plain())
+        lines = list(graph_lines(repo(VERSIONS)))
+    assert all(line.isascii() for line in lines)
+    assert "|-|" in lines
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_version_once_after_its_children_and_tied_to_its_parents(seed):
+    chance = random.Random(seed)
+    versions = {"n0": ("", [])}
+    for i in range(1, 1000):
+        known = list(versions)[-8:]
+        versions[f"n{i}"] = (f"b{i % 7}", chance.sample(known, min(len(known), chance.choice([1, 1, 1, 2, 3]))))
+    lines = list(graph_lines(repo(versions)))
+    rows = {match[1]: i for i, line in enumerate(lines) if (match := re.search(r"(n\d+)  2026", line))}
+    assert len(rows) == 1000
+    assert all(rows[parent] > rows[uuid] for uuid, (_, parents) in versions.items() for parent in parents)
+    width = max(len(line.partition("  n")[0]) for line in lines)
+    assert width < 40, "lanes are used again"
+    lanes = [line.partition("  n")[0] for line in lines]
+    for lane, below in pairwise(lanes[:-1]):
+        for at in range(0, len(lane), 2):
+            if lane[at] in "│*o├┤╮┬┼":
+                assert below[at : at + 1] in tuple("│*o├┤┼╯┴"), f"{lane} goes on in {below}"
+
+
+def test_log_graph(place):
+    root, child, leaf = place.fill()
+    place.run("branch", "side", "--at", root)
+    lines = place.run("log", "--graph").stdout.splitlines()
+    assert [line.split()[-2:] for line in lines if "open" in line] == [["(side,", "open)"], ["(master,", "open)"]]
+    assert lines[-1].startswith(f"*  {root[:12]}  ")
+    assert place.run("log", "--graph", "-n", "1").stdout.count("\n") == 1
+    assert [node["UUID"] for node in place.json("log", "--graph", "-n", "2")][1] == leaf
+    assert place.run("log", "-n", "1").stdout.count("\n") == 2
+    assert any(child[:12] in line for line in lines)
+
+
+def test_history(place):
+    root, child, leaf = place.fill()
+    lines = place.run("history", ":master", "kv", "b").stdout.splitlines()
+    assert lines[0].split()[:5] == ["version", "branch", "state", "change", "size"]
+    assert [line.split()[:5] for line in lines[1:]] == [
+        [child[:12], "master", "committed", "changed", "7"],
+        [root[:12], "master", "committed", "added", "1"],
+    ]
+    assert [entry["version"] for entry in place.json("history", leaf, "kv", "b", "-n", "1")] == [child]
+    assert [entry["change"] for entry in place.json("history", leaf, "kv", "été")] == ["added"]
+    assert place.run("history", leaf, "kv", "none").stdout == "no version up to this one has the key\n"
+
+
+def test_revert(place):
+    _, child, leaf = place.fill()
+    said = place.run("revert", leaf, child, "--dry-run").stdout
+    assert said == f"kv: 1 added, 1 removed, 1 changed\nwould be made in or after version {leaf}\n"
+    assert place.json("diff", child, leaf)["instances"] == []
+    found = place.json("revert", leaf, child, "--instance", "kv", "--key-range", "a", "b")
+    assert found == {
+        "version": leaf,
+        "reverted": {"kv": {"added": 0, "removed": 0, "changed": 1}},
+        "conflicts": 0,
+    }
+    with place.api() as api:
+        api.request("POST", f"/api/node/{leaf}/kv/key/c", None, b"other").read()
+    said = place.run("revert", leaf, child, "--dry-run").stdout.splitlines()
+    assert said[-2:] == ["1 conflicts, the first:", "  key 'c' of 'kv' was changed again later"]
+    assert "nothing was changed" in place.run("revert", leaf, child, status=1).stderr
+    place.run("commit", leaf, "-m", "x")
+    made = place.run("revert", leaf, leaf, "-m", "back").stdout.splitlines()[-1]
+    assert made.startswith("made in version ")
+    assert place.json("log")[0]["Note"] == "back"
+    assert place.json("diff", child, made.split()[-1])["instances"] == []
+    assert place.run("revert", made.split()[-1], leaf).stdout.startswith("nothing to do")
