@@ -37,7 +37,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
 from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
-from dagdvid.repo.history_routes import NODE_HISTORY
+from dagdvid.repo.history_routes import NODE_HISTORY, REFLOG, REPO_REFLOG
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.rebuild import rebuild_refs
 from dagdvid.repo.repair import repair
@@ -138,12 +138,14 @@ class Server:
             stack.callback(self.upkeep.close)
         self._tables: list[tuple[str, list[str], RouteTable]] = [
             ("server", [], REPOS),
+            ("server", [], REFLOG),
             ("server", [], SYNC),
             ("server", [], COPY),
             ("server", [], service.SERVICE),
             ("server", [], COMMAND),
             ("repo", ["repo", "{uuid}"], REPO),
             ("repo", ["repo", "{uuid}"], ACTIVITY),
+            ("repo", ["repo", "{uuid}"], REPO_REFLOG),
             ("repo", ["repo", "{uuid}"], REMOTE),
             ("node", ["node", "{uuid}"], NODE),
             ("node", ["node", "{uuid}"], DIFF),
@@ -189,10 +191,10 @@ class Server:
         """Finish what waits and let the directory go."""
         self._stack.close()
 
-    def collect(self, *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
+    def collect(self, *, dry_run: bool = False, forget: bool = False) -> Iterator[dict[str, Any]]:
         """Collect garbage. Only where this process is the only one and serves nobody: see `repo.collect`."""
         with take_turn(self.store.folder):
-            yield from collect(self.catalog, dry_run=dry_run)
+            yield from collect(self.catalog, dry_run=dry_run, forget=forget)
 
     def repair(self, places: Sequence[str] = (), *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
         """Repair the store, with what other servers (URLs) and data directories have. As `collect`: alone."""

@@ -9,7 +9,10 @@ import click
 from .output import branch_name, moment, print_json, short, size, table
 from .target import Target, as_json, target_options
 
-__all__ = ["history", "revert"]
+__all__ = ["history", "reflog", "revert"]
+
+_KEYS_SHOWN = 3
+_LONG = 24
 
 
 @click.command
@@ -93,3 +96,46 @@ def revert(
         click.echo("nothing to do: it has been reverted, or changed nothing")
     else:
         click.echo(f"{'would be made in or after' if dry_run else 'made in'} version {found['version']}")
+
+
+@click.command
+@click.argument("uuid", required=False)
+@click.option("-n", "--number", metavar="N", type=click.IntRange(min=1), default=100, help="Show the newest N; 100.")
+@target_options
+@as_json
+def reflog(target: Target, *, uuid: str | None, number: int, as_json: bool) -> None:
+    """Show how refs moved in the last 30 days, newest first: of the repo of UUID, or of all, deleted ones included.
+
+    A version is committed, received from another server, or moved to another commit by an amendment; the repo record
+    moves with every change of instances, texts and branches; data is the state of an unversioned instance.
+    """
+    path = "/api/repos/reflog" if uuid is None else f"/api/repo/{uuid}/reflog"
+    with target.read() as api:
+        found: list[dict[str, Any]] = api.request("GET", path, {"limit": str(number)}).json()
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("nothing moved")
+    else:
+        table(("time", "repo", "ref", "action", "before", "after", "user", "keys"), map(_reflog_row, found))
+
+
+def _reflog_row(entry: dict[str, Any]) -> tuple[str, ...]:
+    kind, slash, name = entry["ref"].partition("/")
+    keys = entry.get("keys", [])
+    more = entry.get("changed", 0) - _KEYS_SHOWN
+    return (
+        moment(entry["time"]),
+        short(entry["repo"]) or "-",
+        f"{kind}{slash}{short(name)}",
+        entry["action"],
+        short(entry.get("before", "")) or "-",
+        short(entry.get("after", "")) or "-",
+        entry.get("user") or "-",
+        " ".join(map(_shown_key, keys[:_KEYS_SHOWN])) + (f" and {more} more" if more > 0 else ""),
+    )
+
+
+def _shown_key(key: str) -> str:
+    """A key of the record; times and UUIDs in it are cut short."""
+    return "/".join(short(part) if len(part) > _LONG else part for part in key.split("/"))

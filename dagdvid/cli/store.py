@@ -90,18 +90,22 @@ def repair(
 
 @click.command
 @click.option("--dry-run", is_flag=True, help="Say what would be given up, and change nothing.")
+@click.option("--forget", is_flag=True, help="Give up also what the reflog remembers: what was deleted lately.")
 @show_progress
 @target_options
 @as_json
-def gc(target: Target, always: bool, dry_run: bool, as_json: bool) -> None:
-    """Give back the room of objects that no version and no record needs. No server may have the directory."""
+def gc(target: Target, *, always: bool, dry_run: bool, forget: bool, as_json: bool) -> None:
+    """Give back the room of objects that no version and no record needs. No server may have the directory.
+
+    What was deleted or replaced in the last 30 days is kept (dagdvid reflog), unless --forget.
+    """
     if target.server is not None:
         raise BadRequest(
             "gc needs the data directory for itself: stop the server, then run dagdvid gc --data DIR there"
         )
     with target.alone() as server, progress(always) as show:
         told: dict[str, Any] = {}
-        for told in server.collect(dry_run=dry_run):
+        for told in server.collect(dry_run=dry_run, forget=forget):
             if "progress" in told:
                 show(told["progress"], told["done"], told["total"])
     found = told["result"]

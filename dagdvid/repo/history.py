@@ -20,7 +20,7 @@ __all__ = ["key_history"]
 
 
 def key_history(
-    catalog: Catalog, repo: Repo, last: Version, instance: Instance, space: str, key: bytes, limit: int | None = None
+    catalog: Catalog, repo: Repo, last: Version, instance: Instance, space: str, key: bytes, limit: int
 ) -> list[dict[str, Any]]:
     """The versions up to and with `last` that changed a key, newest first, as JSON; at most `limit` of them.
 

@@ -6,26 +6,44 @@ from typing import Any
 
 from dagdvid.errors import BadRequest
 from dagdvid.registry import datatype
+from dagdvid.repo import reflog
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.history import key_history
 from dagdvid.repo.revert import Selection, revert
 from dagdvid.repo.routes import Target
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
 
-__all__ = ["NODE_HISTORY"]
+__all__ = ["NODE_HISTORY", "REFLOG", "REPO_REFLOG"]
 
 _TEXT_BODY = 16 * 2**20
+_ALL = 2**62
+_REFLOG_LIMIT = 100
 
 
 def get_key_history(catalog: Catalog, target: Target, request: Request) -> Reply:
     """GET {data}/key-history/{key}."""
     instance = target.repo.instance(request.args["data"])
     space, key = datatype(instance.typename).find_key(instance, request.args["key"])
+    return json_reply(key_history(catalog, *target, instance, space, key, _limit(request)))
+
+
+def get_reflog(catalog: Catalog, request: Request) -> Reply:
+    """GET repos/reflog."""
+    return json_reply(list(reflog.entries(catalog, None, _limit(request, _REFLOG_LIMIT))))
+
+
+def get_repo_reflog(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """GET reflog."""
+    return json_reply(list(reflog.entries(catalog, target.repo, _limit(request, _REFLOG_LIMIT))))
+
+
+def _limit(request: Request, default: int = _ALL) -> int:
     text = request.query.get("limit")
-    if text is not None and not (text.isascii() and text.isdigit()):
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise BadRequest(f"'limit' must be a number, not {text[:40]!r}")
-    limit = None if text is None else int(text)
-    return json_reply(key_history(catalog, *target, instance, space, key, limit))
+    return int(text)
 
 
 def post_revert(catalog: Catalog, target: Target, request: Request) -> Reply:
@@ -87,6 +105,36 @@ NODE_HISTORY = RouteTable(
             on_locked=True,
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+        ),
+    )
+)
+
+_LIMIT = {"limit": f"at most so many; {_REFLOG_LIMIT} if not given"}
+_MOVEMENT = (
+    '[{"time", "repo", "ref", "action", "before", "after", "user"}], and for the repo record "keys", the first that '
+    'changed, and "changed", how many.'
+)
+
+REFLOG = RouteTable(
+    (
+        Route(
+            ("GET", "HEAD"),
+            "repos/reflog",
+            get_reflog,
+            "How refs moved in the last 30 days, those of deleted repos among them, newest first: " + _MOVEMENT,
+            query=_LIMIT,
+        ),
+    )
+)
+
+REPO_REFLOG = RouteTable(
+    (
+        Route(
+            ("GET", "HEAD"),
+            "reflog",
+            get_repo_reflog,
+            "How the refs of the repo moved in the last 30 days, newest first: " + _MOVEMENT,
+            query=_LIMIT,
         ),
     )
 )

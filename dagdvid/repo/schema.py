@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["TABLES"]
+__all__ = ["REFLOG_DAYS", "TABLES"]
 
-TABLES = """
+REFLOG_DAYS = 30
+"""Days that a movement of a ref is remembered, and what it moved away from is kept."""
+
+_NOW = "%Y-%m-%dT%H:%M:%fZ"
+_TIME = f"strftime('{_NOW}', 'now')"
+
+_TABLES = """
 CREATE TABLE IF NOT EXISTS repos (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     root        TEXT NOT NULL UNIQUE,       -- UUID of the root version
@@ -58,3 +64,54 @@ CREATE TABLE IF NOT EXISTS remotes (
     PRIMARY KEY (repo, name)
 ) WITHOUT ROWID;
 """
+
+_REFLOG = f"""
+CREATE TABLE IF NOT EXISTS reflog (         -- every movement of a ref, written by the triggers below (SPEC 6.11)
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    time        TEXT NOT NULL,
+    repo        TEXT NOT NULL,              -- UUID of the root version; empty for data, which the ref itself names
+    ref         TEXT NOT NULL,              -- record, version/<uuid>, data/<uuid>
+    action      TEXT NOT NULL,              -- made, committed, received, moved, deleted
+    before      BLOB,                       -- object ids
+    after       BLOB
+);
+CREATE TRIGGER IF NOT EXISTS reflog_ages AFTER INSERT ON reflog BEGIN
+    DELETE FROM reflog WHERE id IN (SELECT id FROM reflog ORDER BY id LIMIT 8)
+        AND time < strftime('{_NOW}', 'now', '-{REFLOG_DAYS} days');
+END;
+CREATE TRIGGER IF NOT EXISTS repo_made AFTER INSERT ON repos BEGIN
+    INSERT INTO reflog (time, repo, ref, action, after) VALUES ({_TIME}, NEW.root, 'record', 'made', NEW.record);
+END;
+CREATE TRIGGER IF NOT EXISTS record_moved AFTER UPDATE OF record ON repos WHEN OLD.record IS NOT NEW.record BEGIN
+    INSERT INTO reflog (time, repo, ref, action, before, after)
+        VALUES ({_TIME}, NEW.root, 'record', 'moved', OLD.record, NEW.record);
+END;
+CREATE TRIGGER IF NOT EXISTS repo_deleted BEFORE DELETE ON repos BEGIN
+    INSERT INTO reflog (time, repo, ref, action, before) VALUES ({_TIME}, OLD.root, 'record', 'deleted', OLD.record);
+    INSERT INTO reflog (time, repo, ref, action, before)
+        SELECT {_TIME}, OLD.root, 'version/' || uuid, 'deleted', commit_id
+        FROM versions WHERE repo = OLD.id ORDER BY id;
+END;
+CREATE TRIGGER IF NOT EXISTS version_made AFTER INSERT ON versions BEGIN
+    INSERT INTO reflog (time, repo, ref, action, after)
+        SELECT {_TIME}, root, 'version/' || NEW.uuid, iif(NEW.commit_id IS NULL, 'made', 'received'), NEW.commit_id
+        FROM repos WHERE id = NEW.repo;
+END;
+CREATE TRIGGER IF NOT EXISTS version_moved AFTER UPDATE OF commit_id ON versions
+    WHEN OLD.commit_id IS NOT NEW.commit_id BEGIN
+    INSERT INTO reflog (time, repo, ref, action, before, after)
+        SELECT {_TIME}, root, 'version/' || NEW.uuid, iif(OLD.commit_id IS NULL, 'committed', 'moved'),
+            OLD.commit_id, NEW.commit_id
+        FROM repos WHERE id = NEW.repo;
+END;
+CREATE TRIGGER IF NOT EXISTS data_moved AFTER UPDATE OF record ON data WHEN OLD.record IS NOT NEW.record BEGIN
+    INSERT INTO reflog (time, repo, ref, action, before, after)
+        VALUES ({_TIME}, '', 'data/' || NEW.uuid, 'moved', OLD.record, NEW.record);
+END;
+CREATE TRIGGER IF NOT EXISTS data_deleted AFTER DELETE ON data WHEN OLD.record IS NOT NULL BEGIN
+    INSERT INTO reflog (time, repo, ref, action, before)
+        VALUES ({_TIME}, '', 'data/' || OLD.uuid, 'deleted', OLD.record);
+END;
+"""  # noqa: S608  words of ours
+
+TABLES = _TABLES + _REFLOG

@@ -13,11 +13,12 @@ from dagdvid.objects.store import Object, verified
 from dagdvid.objects.tree.check import Place, Shape, check_node, check_place, places, shape
 from dagdvid.objects.tree.node import BLOB_LIST, Node, Ref
 from dagdvid.objects.tree.nodes import EMPTY
+from dagdvid.repo import reflog
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, decode_content
 from dagdvid.repo.record import Record
 
-__all__ = ["Walk", "verify", "walk_all"]
+__all__ = ["Walk", "verify", "walk_all", "walk_remembered"]
 
 _BATCH = 256
 _REPORT_EVERY = 0.5
@@ -42,10 +43,16 @@ class Walk:
         self.place: dict[str, Any] = {}
         self.given_up = {uuid for repo in catalog.repos().values() for uuid in repo.deleted}
         """Data UUIDs of deleted instances: what versions hold of them may be gone."""
+        self.resting: dict[str, set[bytes]] = {}
+        """By those: the roots that versions still name."""
+        self.lenient = False
+        """What is wrong is no problem any more."""
         self.names = {i.uuid: i.name for repo in catalog.repos().values() for i in repo.instances.values()}
 
     def problem(self, error: DagdvidError, name: bytes | None = None) -> None:
         """Note what is wrong with an object, and where it was met."""
+        if self.lenient:
+            return
         if name is not None:
             self.wanting.add(name)
         if isinstance(error, Lost):
@@ -149,8 +156,18 @@ def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
 
 def walk_all(walk: Walk) -> Iterator[dict[str, Any]]:
     """Walk from all refs, telling of progress now and then; the outcome is in `walk`."""
+    return _progress(walk, _steps(walk))
+
+
+def walk_remembered(walk: Walk) -> Iterator[dict[str, Any]]:
+    """Walk on from what the reflog remembers, after all refs: it is kept as far as it is there, and may be damaged."""
+    walk.lenient = True
+    return _progress(walk, _remembered(walk))
+
+
+def _progress(walk: Walk, steps: Iterator[None]) -> Iterator[dict[str, Any]]:
     reported = time.monotonic()
-    for _ in _steps(walk):
+    for _ in steps:
         if time.monotonic() - reported > _REPORT_EVERY:
             reported = time.monotonic()
             yield {"progress": "objects checked", "done": len(walk.seen), "total": None}
@@ -169,11 +186,7 @@ def _steps(walk: Walk) -> Iterator[None]:
         for version in repo.versions.values():
             walk.place = {"repo": repo.root, "version": version.uuid}
             if version.commit is not None:
-                for name, item in walk.fetch([version.commit]):
-                    try:
-                        yield from _contents(walk, Commit.decode(item.data()).root)
-                    except DamageError as error:
-                        walk.problem(error, name)
+                yield from _commit(walk, version.commit)
             elif version.base is not None:
                 yield from _contents(walk, version.base)
             yield from _staged(walk, version.id)
@@ -181,6 +194,25 @@ def _steps(walk: Walk) -> Iterator[None]:
             yield
     walk.place = {"ref": "unversioned"}
     yield from _staged(walk, 0)
+
+
+def _commit(walk: Walk, commit: bytes) -> Iterator[None]:
+    for name, item in walk.fetch([commit]):
+        try:
+            yield from _contents(walk, Commit.decode(item.data()).root)
+        except DamageError as error:
+            walk.problem(error, name)
+
+
+def _remembered(walk: Walk) -> Iterator[None]:
+    for kind, name in reflog.named(walk.catalog):
+        yield from _commit(walk, name) if kind == "commit" else _records(walk, name)
+    start = reflog.since()
+    for repo in walk.catalog.repos().values():
+        for uuid, tombstone in repo.deleted.items():
+            if str(tombstone.get("time", "")) >= start:
+                for root in walk.resting.get(uuid, ()):
+                    yield from walk.values(root)
 
 
 def _contents(walk: Walk, root: bytes) -> Iterator[None]:
@@ -198,6 +230,7 @@ def _contents(walk: Walk, root: bytes) -> Iterator[None]:
                 walk.problem(error, root)
                 continue
             if key.hex() in walk.given_up:
+                walk.resting.setdefault(key.hex(), set()).update(roots.values())
                 continue
             for space, space_root in roots.items():
                 walk.at(key.hex(), space)

@@ -148,3 +148,17 @@ def test_revert(place):
     assert place.json("log")[0]["Note"] == "back"
     assert place.json("diff", child, made.split()[-1])["instances"] == []
     assert place.run("revert", made.split()[-1], leaf).stdout.startswith("nothing to do")
+
+
+def test_reflog(place):
+    root, child, leaf = place.fill()
+    with place.api() as api:
+        digest = api.get(f"/api/node/{child}/hash")["hash"]  # made now if it was not in the background
+    lines = [re.split(r"  +", line) for line in place.run("reflog", child[:8]).stdout.splitlines()]
+    assert lines[0] == ["time", "repo", "ref", "action", "before", "after", "user", "keys"]
+    moves = [line[1:4] for line in lines]
+    assert [root[:12], f"version/{leaf[:12]}", "made"] in moves[1:3]
+    assert [root[:12], f"version/{child[:12]}", "committed"] in moves[1:3]
+    assert any("and 4 more" in line[-1] for line in lines)
+    assert digest in {entry.get("after") for entry in place.json("reflog", "-n", "2")}
+    assert len(place.json("reflog")) == len(lines) - 1

@@ -23,6 +23,7 @@ OWN = [
     "diff",
     "history",
     "revert",
+    "reflog",
     "push",
     "pull",
     "clone",
