@@ -81,6 +81,7 @@ class _Commands(click.Group):
 @click.option("--server", metavar="URL", help="As after the command.")
 @click.option("-stdin", "--stdin", is_flag=True, help="Send standard input with one of DVID's commands.")
 @click.option("-readonly", "--readonly", is_flag=True, help="With serve: take no writes.")
+@click.option("-fullwrite", "--fullwrite", is_flag=True, help="With serve: take writes to committed versions, too.")
 @click.option("-rpc", "--rpc", metavar="HOST:PORT", hidden=True)
 @click.option("-numcpu", "--numcpu", hidden=True)
 @click.option("-sleep", "--sleep", hidden=True)
