@@ -30,6 +30,7 @@ from dagdvid.remote.copying import ServerOrigin
 from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
 from dagdvid.remote.transfer import push
+from dagdvid.remote.undelete import UNDELETE
 from dagdvid.repo import journal
 from dagdvid.repo.activity import note_act
 from dagdvid.repo.activity_routes import ACTIVITY
@@ -139,6 +140,7 @@ class Server:
         self._tables: list[tuple[str, list[str], RouteTable]] = [
             ("server", [], REPOS),
             ("server", [], REFLOG),
+            ("server", [], UNDELETE),
             ("server", [], SYNC),
             ("server", [], COPY),
             ("server", [], service.SERVICE),

@@ -14,7 +14,7 @@ from dagdvid.errors import DagdvidError
 from .copies import backup, restore
 from .demo import demo
 from .differences import diff
-from .history import history, reflog, revert
+from .history import history, reflog, revert, undelete
 from .serving import serve
 from .store import fsck, gc, repair, stats
 from .transfer import clone, pull, push
@@ -102,7 +102,7 @@ def main(ctx: click.Context, /, **flags: object) -> None:
         pass_flags(ctx, main.commands[ctx.invoked_subcommand], flags)
 
 
-VERSIONS = (repos, log, commit, branch, diff, history, revert, reflog)
+VERSIONS = (repos, log, commit, branch, diff, history, revert, reflog, undelete)
 COPIES = (push, pull, clone, backup, restore)
 STORE = (fsck, repair, gc, stats, server)
 for command in (serve, demo, *VERSIONS, *COPIES, *STORE, *map(forwarded, FORWARDED), help_command, about):

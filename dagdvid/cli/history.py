@@ -1,4 +1,4 @@
-"""Looking back and taking back: `history`, `revert`."""
+"""Looking back and taking back: `history`, `revert`, `reflog`, `undelete`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from .output import branch_name, moment, print_json, short, size, table
 from .target import Target, as_json, target_options
 
-__all__ = ["history", "reflog", "revert"]
+__all__ = ["history", "reflog", "revert", "undelete"]
 
 _KEYS_SHOWN = 3
 _LONG = 24
@@ -139,3 +139,34 @@ def _reflog_row(entry: dict[str, Any]) -> tuple[str, ...]:
 def _shown_key(key: str) -> str:
     """A key of the record; times and UUIDs in it are cut short."""
     return "/".join(short(part) if len(part) > _LONG else part for part in key.split("/"))
+
+
+@click.command
+@click.argument("uuid")
+@click.option("--instance", metavar="DATA", help="Bring back this data instance, by name or data UUID.")
+@click.option("--name", metavar="NAME", default="", help="Give the instance another name.")
+@click.option("--branch", metavar="NAME", help="Show the versions of this hidden branch again.")
+@target_options
+@as_json
+def undelete(target: Target, *, uuid: str, instance: str | None, name: str, branch: str | None, as_json: bool) -> None:
+    """Bring back the deleted repo with root UUID; or of the repo of UUID, a data instance or a hidden branch.
+
+    What was committed comes back, for 30 days after the deletion if gc was not told to forget. The reflog shows what
+    was deleted.
+    """
+    if (instance is not None and branch is not None) or (name and instance is None):
+        raise click.UsageError("give either --instance, and --name if need be, or --branch")
+    with target.write() as api:
+        if instance is not None:
+            found = api.post(f"/api/repo/{uuid}/undelete", {"data": instance, "name": name})
+        elif branch is not None:
+            found = api.post(f"/api/repo/{uuid}/undelete", {"branch": branch})
+        else:
+            found = api.post("/api/repos/undelete", {"root": uuid})
+    if as_json:
+        print_json(found)
+    elif instance is not None:
+        click.echo(f"brought back data instance {name or instance}")
+    else:
+        what = f"branch {branch}" if branch is not None else f"repo {found['root']}"
+        click.echo(f"brought back {what}: {found['versions']:,} versions")

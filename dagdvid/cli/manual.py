@@ -19,7 +19,7 @@ __all__ = ["page"]
 _HEAD = """\
 # Commands
 
-This page is written from the commands themselves; a test tells when it is not up to date, and how to write it anew.
+This page is written from the commands themselves; a test tells when one is missing, and how to write it anew.
 
 Commands work on a data directory (`--data DIR`) that nobody serves, or through a server (`--server URL`); both options
 may also stand before the command. Where a command asks for UUID, any prefix of a version's UUID will do that only it

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagdvid.errors import BadRequest
+from dagdvid.errors import BadRequest, UnknownName
 from dagdvid.registry import datatype
-from dagdvid.repo import reflog
+from dagdvid.repo import manage, reflog
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.history import key_history
 from dagdvid.repo.revert import Selection, revert
@@ -35,6 +35,25 @@ def get_reflog(catalog: Catalog, request: Request) -> Reply:
 def get_repo_reflog(catalog: Catalog, target: Target, request: Request) -> Reply:
     """GET reflog."""
     return json_reply(list(reflog.entries(catalog, target.repo, _limit(request, _REFLOG_LIMIT))))
+
+
+def post_undelete(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST undelete."""
+    body = request.json_object()
+    if ("data" in body) == ("branch" in body):
+        raise BadRequest("say either what 'data' to bring back, or which hidden 'branch'")
+    repo = target.repo
+    if "branch" in body:
+        branch = _text(body, "branch")
+        count = manage.show_versions(catalog, repo, branch, request.user)
+        if not count:
+            raise UnknownName(f"no version of a branch {branch!r} is hidden in the repo of {repo.root}")
+        return json_reply({"versions": count})
+    name = _text(body, "data")
+    dead = {uuid: str(tombstone.get("time")) for uuid, tombstone in repo.deleted.items() if tombstone["name"] == name}
+    uuid = name if name in repo.deleted or not dead else max(dead, key=lambda uuid: dead[uuid])
+    manage.restore_instance(catalog, repo, uuid, _text(body, "name", ""), request.user)
+    return json_reply({"data": uuid})
 
 
 def _limit(request: Request, default: int = _ALL) -> int:
@@ -135,6 +154,14 @@ REPO_REFLOG = RouteTable(
             get_repo_reflog,
             "How the refs of the repo moved in the last 30 days, newest first: " + _MOVEMENT,
             query=_LIMIT,
+        ),
+        Route(
+            ("POST",),
+            "undelete",
+            post_undelete,
+            "Bring back a data instance that was deleted and not collected since, or a hidden branch. Body: JSON "
+            '{"data": name or data UUID, "name": a new one}, the second optional, or {"branch"}.',
+            right=Right.MANAGE,
         ),
     )
 )

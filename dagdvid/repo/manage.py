@@ -6,9 +6,10 @@ Facts go to the repo record (SPEC 6.3), so that they travel and have a history; 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
-from dagdvid.errors import BadRequest, UnknownName
+from dagdvid.errors import BadRequest, DamageError, UnknownName
 from dagdvid.objects.ids import from_hex
 from dagdvid.repo import fold, passcodes
 from dagdvid.repo.catalog import Catalog
@@ -120,19 +121,33 @@ def restore_instance(catalog: Catalog, repo: Repo, uuid: str, name: str = "", us
 
 
 def delete_repo(catalog: Catalog, repo: Repo, passcode: str = "") -> None:
-    """Delete a repo with all its versions and instances; other servers keep theirs.
+    """Delete a repo with all its versions and instances; other servers keep theirs. What was committed, and unversioned
+    instances, can be brought back for a time: see `dagdvid.remote.undelete`.
 
     Raises:
         RefMoved: it changed meanwhile.
         Forbidden: it has another passcode.
     """
     passcodes.check(catalog.store.database, repo.id, passcode)
+    with suppress(DamageError):  # a damaged repo goes as it is
+        _settle(catalog, repo)
+    versions = catalog.repo(repo.root).versions
     catalog.store.run(DeleteRepo(repo.id, repo.record, tuple(repo.numbers)))
-    for version in repo.versions.values():
+    for version in versions.values():
         if version.commit is None:
             _drop_staging(catalog, version.id, None)
     for number in repo.numbers.values():
         _drop_staging(catalog, 0, number)
+
+
+def _settle(catalog: Catalog, repo: Repo) -> None:
+    """Make all that is not open to objects that refs name."""
+    for version in repo.versions.values():
+        if version.locked:
+            fold.fold(catalog, repo.root, version.uuid)
+    for instance in repo.instances.values():
+        if not instance.versioned:
+            fold.fold_unversioned(catalog, repo, instance)
 
 
 def make_master(catalog: Catalog, repo: Repo, version: Version, old_master: str, user: str = "") -> None:

@@ -46,7 +46,13 @@ class Upkeep:
 
     def sealed(self, root: str, uuid: str) -> None:
         """As `catalog.Upkeep`."""
-        self._add(f"the commit of version {uuid}", lambda catalog, pause: fold.fold(catalog, root, uuid, pause))
+
+        def work(catalog: Catalog, pause: fold.Pause) -> None:
+            repo = catalog.repos().get(root)
+            if repo is not None and uuid in repo.versions:  # else it was deleted meanwhile
+                fold.fold(catalog, root, uuid, pause)
+
+        self._add(f"the commit of version {uuid}", work)
 
     def settle(self) -> None:
         """Wait until nothing is left but what failed and will be tried again."""

@@ -162,3 +162,20 @@ def test_reflog(place):
     assert any("and 4 more" in line[-1] for line in lines)
     assert digest in {entry.get("after") for entry in place.json("reflog", "-n", "2")}
     assert len(place.json("reflog")) == len(lines) - 1
+
+
+def test_undelete(place):
+    root, child, _ = place.fill()
+    place.run("repo", root, "delete", "kv")
+    assert place.run("undelete", root, "--instance", "kv", "--name", "kv2").stdout == "brought back data instance kv2\n"
+    place.run("branch", "side", "--at", root)
+    place.run("repo", root, "hide-branch", "side")
+    assert place.run("undelete", root, "--branch", "side").stdout == "brought back branch side: 1 versions\n"
+    with place.api() as api:
+        api.get(f"/api/node/{child}/hash")
+    place.run("repos", "delete", root)
+    assert place.json("undelete", root[:10]) == {"root": root, "versions": 2}
+    with place.api() as api:
+        assert api.request("GET", f"/api/node/{child}/kv2/key/b").read() == b"changed"
+    assert "deleted here lately" in place.run("undelete", "1234", status=1).stderr
+    assert "give either" in place.run("undelete", root, "--name", "x", status=2).stderr

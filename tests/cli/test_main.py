@@ -24,6 +24,7 @@ OWN = [
     "history",
     "revert",
     "reflog",
+    "undelete",
     "push",
     "pull",
     "clone",
