@@ -9,16 +9,9 @@ import sqlite3
 from collections.abc import Sequence
 
 from dagdvid.objects.local.files import Files
-from dagdvid.objects.local.pack import (
-    HEADER_SIZE,
-    Entry,
-    encode_entry,
-    encode_header,
-    encode_index,
-    pack_kind,
-)
+from dagdvid.objects.local.operation import Packed
+from dagdvid.objects.local.pack import ENTRY_SIZE, HEADER_SIZE, Entry, encode_header, encode_index
 from dagdvid.objects.local.packs import Packs
-from dagdvid.objects.store import Object
 
 __all__ = ["PACK_LIMIT", "PackWriter", "recover", "remove_dead"]
 
@@ -35,11 +28,11 @@ class PackWriter:
         self._packs = packs
         self._open: dict[int, _OpenPack] = {}
 
-    def append(self, objects: Sequence[Object]) -> None:
+    def append(self, objects: Sequence[Packed]) -> None:
         """Write objects behind the known ends and flush them; `record` makes them count."""
-        by_kind: dict[int, list[Object]] = {}
+        by_kind: dict[int, list[Packed]] = {}
         for item in objects:
-            by_kind.setdefault(pack_kind(item.type), []).append(item)
+            by_kind.setdefault(item.kind, []).append(item)
         try:
             for kind, items in by_kind.items():
                 pack = self._open.get(kind) or self._begin(kind)
@@ -124,15 +117,12 @@ class _OpenPack:
         self.fresh: list[Entry] = []
         self.entries: list[Entry] = []
 
-    def append(self, items: Sequence[Object], files: Files) -> None:
-        parts = []
+    def append(self, items: Sequence[Packed], files: Files) -> None:
         end = self.length
         for item in items:
-            data = encode_entry(item)
-            self.fresh.append(Entry(item.id, end, len(item.payload)))
-            parts.append(data)
-            end += len(data)
-        files.write(self.fd, b"".join(parts), self.length)
+            self.fresh.append(Entry(item.id, end, len(item.entry) - ENTRY_SIZE))
+            end += len(item.entry)
+        files.write(self.fd, b"".join(item.entry for item in items), self.length)
         files.sync(self.fd)
         self.end = end
 

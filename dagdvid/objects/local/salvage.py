@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from dagdvid.errors import Corrupt
 from dagdvid.objects.ids import ID_SIZE
+from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.pack import ENTRY_SIZE, Entry, PackIndex, decode_entry, scan_entries
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.store import LocalStore
-from dagdvid.objects.local.writer import Put
 from dagdvid.objects.store import Object, verified
 
 __all__ = ["ASIDE", "Inspected", "inspect", "salvage"]

@@ -16,10 +16,12 @@ from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, UnavailableErro
 from dagdvid.objects.local.appending import PACK_LIMIT, recover
 from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.files import Files, raise_limit
+from dagdvid.objects.local.group import GroupCommit
 from dagdvid.objects.local.lost import check_lost
+from dagdvid.objects.local.operation import Operation, Put
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.schema import TABLES
-from dagdvid.objects.local.writer import Operation, Put, Writer
+from dagdvid.objects.local.writer import Writer
 from dagdvid.objects.store import Object
 
 __all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold", "next_value", "raise_counter"]
@@ -108,7 +110,7 @@ class LocalStore:
                 if recovering:
                     recover(self.packs, conn)
                 self.database.disconnect(conn)
-                self._writer = Writer(self.database, self.packs, pack_limit)
+                self._writer = Writer(GroupCommit(self.database, self.packs, pack_limit))
         except Exception as error:
             self.database.close()
             if (ours := translated(error)) is error:

@@ -11,9 +11,9 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from dagdvid.objects.local.appending import remove_dead
+from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.pack import ENTRY_SIZE, Entry, PackIndex
 from dagdvid.objects.local.store import LocalStore
-from dagdvid.objects.local.writer import Put
 from dagdvid.objects.store import Object
 
 __all__ = ["Swept", "sweep"]

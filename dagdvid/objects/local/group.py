@@ -1,0 +1,93 @@
+"""Group commit: makes all operations that wait durable together, with one flush and one transaction (SPEC 7.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dagdvid.objects.local.appending import PACK_LIMIT, PackWriter
+from dagdvid.objects.local.database import Database, translated
+from dagdvid.objects.local.operation import Prepared
+from dagdvid.objects.local.packs import Packs
+
+__all__ = ["MAX_BYTES", "MAX_GROUP", "GroupCommit", "Outcome"]
+
+MAX_GROUP, MAX_BYTES = 256, 64 * 2**20
+"""Operations, and bytes of their objects, that a group should not exceed."""
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of an operation: the value that its `apply` returned, or why nothing was changed."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class GroupCommit:
+    """The only one to write packs and database. Used by one thread at a time."""
+
+    def __init__(self, database: Database, packs: Packs, pack_limit: int = PACK_LIMIT) -> None:
+        self._packs = packs
+        self._writer = PackWriter(packs)
+        self._pack_limit = pack_limit
+        self._conn = database.connect(write=True)
+
+    def commit(self, group: Sequence[Prepared]) -> list[Outcome]:
+        """Do operations in their order. On return those without an error are durable; the others changed nothing."""
+        try:
+            outcomes = self._commit(group)
+        except BaseException as error:  # noqa: BLE001  every waiting caller must get an answer
+            self._rollback()
+            self._writer.abandon()
+            failure = translated(error) if isinstance(error, Exception) else error
+            return [Outcome(error=failure)] * len(group)
+        self._seal()
+        return outcomes
+
+    def close(self) -> None:
+        """Close the files."""
+        self._writer.abandon()
+        self._conn.close()
+
+    def _commit(self, group: Sequence[Prepared]) -> list[Outcome]:
+        wanted = {item.id: item for prepared in group for item in prepared.packed}
+        known = self._packs.locate(list(wanted)) if wanted else {}
+        again = {item.id for prepared in group if prepared.again for item in prepared.packed}
+        fresh = [item for name, item in wanted.items() if name not in known or name in again]
+        if fresh:
+            self._writer.append(fresh)
+        outcomes = []
+        conn = self._conn
+        conn.execute("BEGIN IMMEDIATE")
+        if fresh:
+            self._writer.record(conn)
+        for prepared in group:
+            conn.execute("SAVEPOINT operation")
+            try:
+                outcomes.append(Outcome(prepared.operation.apply(conn)))
+            except Exception as error:
+                if not conn.in_transaction:  # a full disk, say: SQLite took all of it back
+                    raise
+                conn.execute("ROLLBACK TO operation")
+                outcomes.append(Outcome(error=translated(error)))
+            conn.execute("RELEASE operation")
+        conn.execute("COMMIT")
+        self._writer.committed()
+        return outcomes
+
+    def _rollback(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+
+    def _seal(self) -> None:
+        try:
+            self._writer.seal_full(self._conn, self._pack_limit)
+        except Exception:  # the pack stays open in the catalogue; recovery seals it at the next start
+            self._rollback()
+            log.exception("a full pack could not be sealed; the next start will do it")
