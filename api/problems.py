@@ -6,6 +6,7 @@ from dagdvid.errors import (
     ConflictError,
     DagdvidError,
     DamageError,
+    FateUnknown,
     Forbidden,
     KeyAbsent,
     NoSpace,
@@ -55,7 +56,7 @@ def problem(error: DagdvidError, path: str) -> Reply:
     if not message.endswith(f"({path})."):
         message = f"{message} ({path})."
     headers = {ERROR_HEADER: error.code}
-    if status == 503:
+    if status == 503 and not isinstance(error, FateUnknown):  # else a client might do twice what must be done once
         headers["Retry-After"] = str(RETRY_AFTER)
     return _text(message, status, headers)
 

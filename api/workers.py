@@ -1,6 +1,7 @@
 """Several processes on one socket: a supervisor that spawns them, replaces those that die, and stops them all.
 
-The supervisor holds the data directory for all of them, and serves nothing itself.
+One of them writes (`dagdvid.server.write`), the others serve. The supervisor holds the data directory for all of them,
+and the sockets, so that a process that is replaced leaves no gap; it serves nothing itself.
 """
 
 from __future__ import annotations
@@ -11,73 +12,136 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
 
 from dagdvid.config import Config
 from dagdvid.errors import DagdvidError, UnavailableError
 
 from .serve import announce, run, set_up_logging
-from .servers import GRACE
+from .servers import BACKLOG, GRACE
 
 __all__ = ["supervise"]
 
 log = logging.getLogger("dagdvid.workers")
 
 PAUSE = 1.0
-"""Seconds between the death of a worker and the next one, so that a lasting fault makes no storm."""
+"""Seconds that a process must have lived to be replaced at once, so that a lasting fault makes no storm."""
 
 
 def supervise(config: Config, sock: socket.socket) -> None:
     """Serve with `config.workers` processes until SIGINT or SIGTERM; a second signal kills them.
 
     Raises:
-        DagdvidError: the data directory is in use or cannot be opened, or a worker cannot start.
+        DagdvidError: the data directory is in use or cannot be opened, or a process cannot start.
     """
     from dagdvid.server import hold  # noqa: PLC0415 - as in serve
 
-    with hold(config), _signals() as signalled:
-        workers: list[_Worker] = []
+    with ExitStack() as stack:
+        members: list[_Member] = []
+        address = None
+        if not config.readonly:
+            lock = stack.enter_context(hold(config))
+            address, listener = stack.enter_context(_writer_socket())
+            members.append(_Member("writer", _write, (config, listener, _Descriptor(lock))))
+        worker = config.as_member(address)
+        members += [_Member("worker", _work, (worker, sock)) for _ in range(config.workers)]
+        signalled = stack.enter_context(_signals())
         try:
-            workers += [_start(config, sock) for _ in range(config.workers)]
-            for worker in workers:
-                worker.wait_until_ready()
+            for member in members:
+                member.start()
+                if member.name == "writer":
+                    member.wait_until_ready()
+            for member in members:
+                member.wait_until_ready()
             announce(config, sock)
             while True:
-                wait([signalled, *(worker.process.sentinel for worker in workers)])
+                wait([signalled, *(member.process.sentinel for member in members)])
                 if signalled in wait([signalled], 0):
                     return
-                for i, worker in enumerate(workers):
-                    if not worker.process.is_alive():
-                        log.error("worker %d died with status %s; starting another", *worker.fate())
-                        time.sleep(PAUSE)
-                        workers[i] = _start(config, sock)
+                for member in members:
+                    if not member.process.is_alive():
+                        log.error("%s; starting another", member.fate())
+                        time.sleep(max(0.0, member.started + PAUSE - time.monotonic()))
+                        member.start()
         finally:
             sock.close()  # so that new clients are refused at once
-            _stop(workers, signalled)
+            _stop(members, signalled)
 
 
 @dataclass
-class _Worker:
-    process: SpawnProcess
-    report: Connection
+class _Member:
+    """A process that is replaced when it dies."""
+
+    name: str
+    target: Callable[..., None]
+    args: tuple[Any, ...]
+    """Of the target, before the last, by which it reports."""
+    started: float = 0.0
+    ready: bool = False
+    process: SpawnProcess = field(init=False)
+    report: Connection = field(init=False)
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        if self.started:
+            self.report.close()
+        self.report, reporter = context.Pipe(duplex=False)
+        # A Ctrl-C reaches the whole terminal; processes stop when the supervisor says so. The mask is inherited.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            name = f"dagdvid {self.name}"
+            self.process = context.Process(target=self.target, args=(*self.args, reporter), name=name)
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        reporter.close()
+        self.started = time.monotonic()
 
     def wait_until_ready(self) -> None:
+        if self.ready:
+            return
         try:
             complaint = self.report.recv()
         except EOFError:
-            complaint = f"a worker process died at its start with status {self.fate()[1]}; the log above says why"
+            self.process.join(1)
+            status = self.process.exitcode
+            complaint = f"a {self.name} process died at its start with status {status}; the log above says why"
         if complaint:
             raise UnavailableError(complaint)
+        self.ready = True
 
-    def fate(self) -> tuple[int | None, int | None]:
+    def fate(self) -> str:
         self.process.join(1)
-        return self.process.pid, self.process.exitcode
+        said = f"{self.name} {self.process.pid} died with status {self.process.exitcode}"
+        with suppress(EOFError):
+            while self.report.poll():
+                if complaint := self.report.recv():
+                    said += f": {complaint}"
+        return said
+
+
+class _Descriptor:
+    """A file descriptor that goes to each process that is spawned with it; there it is an int."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Callable[[Any], int], tuple[Any]]:
+        return _detached, (DupFd(self.fd),)
+
+
+def _detached(duplicate: Any) -> int:
+    return int(duplicate.detach())
 
 
 @contextmanager
@@ -98,35 +162,34 @@ def _signals() -> Iterator[socket.socket]:
         writer.close()
 
 
-def _start(config: Config, sock: socket.socket) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    report, reporter = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(config.as_member(), sock, reporter), name="dagdvid worker")
-    # A Ctrl-C reaches the whole terminal; workers stop when the supervisor says so. The mask is inherited.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    reporter.close()
-    return _Worker(process, report)
+@contextmanager
+def _writer_socket() -> Iterator[tuple[Path, socket.socket]]:
+    """A listening Unix socket that only this user can reach, and its path, which must be short."""
+    with tempfile.TemporaryDirectory(prefix="dagdvid-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(folder) / "writer"
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+        yield path, listener
 
 
-def _stop(workers: list[_Worker], signalled: socket.socket) -> None:
-    running = [worker.process for worker in workers if worker.process.is_alive()]
-    for process in running:
-        process.terminate()
+def _stop(members: list[_Member], signalled: socket.socket) -> None:
+    """Stop the workers, then, as they may still have something to write, the writer."""
+    started = [member for member in members if member.started]
     if wait([signalled], 0):
         signalled.recv(1)
     deadline = time.monotonic() + GRACE + 10
-    while running and time.monotonic() < deadline and not wait([signalled], 0):
-        wait([signalled, *(process.sentinel for process in running)], max(0, deadline - time.monotonic()))
-        running = [process for process in running if process.is_alive()]
-    for process in running:
-        process.kill()
-    for worker in workers:
-        worker.process.join()
-        worker.report.close()
+    for name in ("worker", "writer"):
+        running = [member.process for member in started if member.name == name and member.process.is_alive()]
+        for process in running:
+            process.terminate()
+        while running and time.monotonic() < deadline and not wait([signalled], 0):
+            wait([signalled, *(process.sentinel for process in running)], max(0, deadline - time.monotonic()))
+            running = [process for process in running if process.is_alive()]
+        for process in running:
+            process.kill()
+    for member in started:
+        member.process.join()
+        member.report.close()
 
 
 def _work(config: Config, sock: socket.socket, reporter: Connection) -> None:
@@ -135,13 +198,31 @@ def _work(config: Config, sock: socket.socket, reporter: Connection) -> None:
 
     set_up_logging(config)
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    try:
+    with _complaining(reporter):
         server = Server.open(config)
+    with closing(server):
+        run(server, sock, (signal.SIGTERM,), lambda: reporter.send(""))
+
+
+def _write(config: Config, listener: socket.socket, _lock: int, reporter: Connection) -> None:
+    """The life of the writer process. It has the lock, too: should the supervisor die first, nobody else gets in."""
+    from dagdvid.server import write  # noqa: PLC0415 - as in serve
+
+    set_up_logging(config)
+    with _signals() as signalled:
+        threading.Thread(target=_end_with_supervisor, daemon=True).start()
+        with _complaining(reporter):
+            write(config, listener, signalled, lambda: reporter.send(""))
+
+
+@contextmanager
+def _complaining(reporter: Connection) -> Iterator[None]:
+    """Tell the supervisor why a process cannot go on, then end."""
+    try:
+        yield
     except DagdvidError as error:
         reporter.send(str(error))
         sys.exit(1)
-    with closing(server):
-        run(server, sock, (signal.SIGTERM,), lambda: reporter.send(""))
 
 
 def _end_with_supervisor() -> None:

@@ -120,6 +120,8 @@ class Config:
     """What carries HTTP: one of HTTP_SERVERS."""
     member: bool = False
     """It is one of several processes of a server, whose supervisor holds the data directory."""
+    writer: Path | None = None
+    """Of a member that takes writes: the socket of the process that makes them."""
 
     @cached_property
     def loopback_only(self) -> bool:
@@ -131,9 +133,9 @@ class Config:
         except ValueError:
             return False
 
-    def as_member(self) -> Config:
+    def as_member(self, writer: Path | None = None) -> Config:
         """The same, for one worker process of several."""
-        return replace(self, member=True)
+        return replace(self, member=True, writer=writer)
 
 
 def admin_token() -> str:

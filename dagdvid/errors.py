@@ -22,7 +22,8 @@
     │   ├── InUse               another process has the data directory
     │   ├── ReadOnly            the server or the directory takes no writes
     │   ├── NoSpace             the disk is full
-    │   └── Busy                too much at once, or shutting down
+    │   ├── Busy                too much at once, or shutting down
+    │   └── FateUnknown         it may have been done or not: look before you do it again
     └── RemoteError         the other server: unreachable, refused, or not one of ours
 
 `code` is stable and only ever added to; the HTTP layer maps classes to DVID's statuses.
@@ -38,6 +39,7 @@ __all__ = [
     "DagdvidError",
     "DamageError",
     "Diverged",
+    "FateUnknown",
     "Forbidden",
     "InUse",
     "KeyAbsent",
@@ -194,6 +196,12 @@ class Busy(UnavailableError):
     """Too much at once, or shutting down."""
 
     code = "busy"
+
+
+class FateUnknown(UnavailableError):
+    """What was to make a change died before it answered. The change was made whole or not at all."""
+
+    code = "fate-unknown"
 
 
 class RemoteError(DagdvidError):

@@ -7,9 +7,10 @@ their retries. Everything is synchronous and safe for threads.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ from dagdvid.repo.upkeep import Upkeep
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable
 from dagdvid.throttle import Held, Throttle
 
-__all__ = ["Found", "Server", "backup", "hold", "rebuild", "restore"]
+__all__ = ["Found", "Server", "backup", "hold", "rebuild", "restore", "write"]
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -77,17 +78,20 @@ class Pending(NamedTuple):
     """Ends when the change is durable, or with its error; StaleRead: what it read has changed, so `handle` it."""
 
 
-def hold(config: Config) -> ExitStack:
-    """Own the data directory for a supervisor and its workers, and recover its packs; a context manager."""
-    stack = ExitStack()
-    stack.enter_context(hold_folder(config.data))
-    try:
+@contextmanager
+def hold(config: Config) -> Iterator[int]:
+    """Own the data directory for all processes of a server, and recover its packs. Yields the locked descriptor."""
+    with hold_folder(config.data) as lock:
         Throttle(config.data).reset()
         LocalStore(config.data, tables=TABLES).close()
-    except BaseException:
-        stack.close()
-        raise
-    return stack
+        yield lock
+
+
+def write(config: Config, listener: socket.socket, stop: socket.socket, ready: Callable[[], None]) -> None:
+    """Be the writer process of a server of several: serve a Unix socket until `stop` is readable and all have gone."""
+    with closing(LocalStore(config.data, tables=TABLES)) as store:
+        ready()
+        store.serve_writer(listener, stop)
 
 
 def backup(source: str, folder: Path, token: str = "") -> Iterator[dict[str, Any]]:
@@ -127,14 +131,11 @@ class Server:
         """Use `open`."""
         self.config = config
         self._stack = stack
-        readonly = config.readonly and not config.member
-        self.store = LocalStore(
-            config.data, tables=TABLES, readonly=readonly, recovering=not config.member and not readonly
-        )
+        self.store = LocalStore(config.data, tables=TABLES, readonly=config.readonly, writer=config.writer)
         stack.callback(self.store.close)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1, "dagdvid-encode"))
         self.catalog = Catalog(self.store, pool)
-        self.upkeep = None if readonly else Upkeep(self.catalog)
+        self.upkeep = None if config.readonly else Upkeep(self.catalog)
         if self.upkeep is not None:
             stack.callback(self.upkeep.close)
         self._tables: list[tuple[str, list[str], RouteTable]] = [

@@ -42,6 +42,7 @@ ERRORS = {
     "ReadOnly": ("read-only", 400),
     "NoSpace": ("no-space", 507),
     "Busy": ("busy", 503),
+    "FateUnknown": ("fate-unknown", 503),
     "RemoteError": ("remote", 502),
 }
 """Class -> code and HTTP status. Programs rely on both: this table is only ever added to."""

@@ -9,8 +9,8 @@ from dagdvid.errors import DagdvidError
 from dagdvid.objects.blobs import decode_blob_list
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.local.lost import SetLost
+from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.salvage import inspect, salvage
-from dagdvid.objects.local.writer import Put
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.node import Node
 from dagdvid.objects.tree.nodes import EMPTY

@@ -30,6 +30,7 @@ EXPECTED = {
     "unavailable": 503,
     "in-use": 503,
     "busy": 503,
+    "fate-unknown": 503,
     "read-only": 400,
     "no-space": 507,
 }
@@ -67,6 +68,7 @@ def test_bytes_that_are_no_text_are_escaped():
 def test_what_passes_says_when_to_come_back():
     assert problem(errors.Busy("full"), "/").headers["Retry-After"] == "1"
     assert "Retry-After" not in problem(errors.NoSpace("full"), "/").headers
+    assert "Retry-After" not in problem(errors.FateUnknown("who knows"), "/").headers
 
 
 def test_pages_without_a_route():

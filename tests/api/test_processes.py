@@ -184,6 +184,15 @@ def worker_pids(parent):
     return sorted(found)
 
 
+def writer_pid(parent):
+    """The one of them that has the lock of the data directory."""
+    return next(pid for pid in worker_pids(parent) if "lock" in {fd.readlink().name for fd in fds(pid)})
+
+
+def fds(pid):
+    return [fd for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+
+
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 
 
@@ -196,20 +205,95 @@ def test_workers_share_the_work_and_are_replaced(tmp_path, carrier):
             assert httpx.post(f"{key}/{i}", content=b"%d" % i).status_code == 200
             assert httpx.get(f"{key}/{i}").content == b"%d" % i
         before = worker_pids(served.process.pid)
-        assert len(before) == 2
-        os.kill(before[0], signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while before[0] in (now := worker_pids(served.process.pid)) or len(now) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        assert len(before) == 3
+        killed = next(pid for pid in before if pid != writer_pid(served.process.pid))
+        os.kill(killed, signal.SIGKILL)
+        wait_for_another(served, killed)
         for i in range(20):
             assert httpx.get(f"{key}/{i}", timeout=30).content == b"%d" % i
         assert served.stop() == 0
         log = served.process.stderr.read()
         assert worker_pids(served.process.pid) == []
-    assert f"worker {before[0]} died with status -9" in log
+    assert f"worker {killed} died with status -9" in log
     with serve("--data", tmp_path / "data") as served:
         assert len(httpx.get(f"{served.url}/api/node/{root}/kv/keys").json()) == 20
+
+
+def wait_for_another(served, pid):
+    deadline = time.monotonic() + 30
+    while pid in (now := worker_pids(served.process.pid)) or len(now) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@needs_proc
+def test_a_writer_that_dies_is_replaced(tmp_path):
+    """Again and again under load: each write is acknowledged and there, or answered with 503 and whole or absent."""
+    with serve("--data", tmp_path / "data", "--workers", 2, "--quiet") as served:
+        root = new_repo(served.url)
+        stop = threading.Event()
+        stored, unknown, refused = {}, {}, []
+
+        def write(name):
+            with httpx.Client(base_url=f"{served.url}/api/node/{root}/kv/key", timeout=60) as client:
+                for i in range(10**9):
+                    if stop.is_set():
+                        return
+                    key, value = f"{name}-{i}", b"%d" % i * (1 + 300 * (i % 3))
+                    answer = client.post(f"/{key}", content=value)
+                    if answer.status_code == 200:
+                        stored[key] = value
+                    elif (answer.status_code, answer.headers["X-Dagdvid-Error"]) == (503, "fate-unknown"):
+                        assert "Retry-After" not in answer.headers
+                        unknown[key] = value
+                    else:
+                        refused.append(answer.text)
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(3):
+                before, writer = len(stored), writer_pid(served.process.pid)
+                deadline = time.monotonic() + 30
+                while len(stored) < before + 20:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+                os.kill(writer, signal.SIGKILL)
+                wait_for_another(served, writer)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert refused == []
+        assert len(stored) > 60
+        with httpx.Client(base_url=f"{served.url}/api/node/{root}/kv/key") as client:
+            for key, value in stored.items():
+                assert client.get(f"/{key}").content == value
+            for key, value in unknown.items():
+                assert client.get(f"/{key}").content in (value, b"") or client.get(f"/{key}").status_code == 404
+        assert httpx.post(f"{served.url}/api/store/fsck", content=b"{}", timeout=60).json()["ok"]
+        assert served.stop() == 0
+        log = served.process.stderr.read()
+    assert log.count("writer ") >= 3
+    assert "Traceback" not in log
+
+
+@needs_proc
+def test_workers_that_only_read_need_no_writer(tmp_path):
+    """Beside a server that writes, and alone; what they cannot do they say."""
+    with serve("--data", tmp_path / "data") as writing:
+        root = new_repo(writing.url)
+        key = f"/api/node/{root}/kv/key/k"
+        assert httpx.post(writing.url + key, content=b"one").status_code == 200
+        with serve("--data", tmp_path / "data", "--readonly", "--workers", 2) as reading:
+            assert len(worker_pids(reading.process.pid)) == 2
+            assert httpx.get(reading.url + key).content == b"one"
+            assert httpx.post(writing.url + key, content=b"two").status_code == 200
+            for _ in range(4):
+                assert httpx.get(reading.url + key).content == b"two"
+            assert "read-only" in httpx.post(reading.url + key, content=b"x").text
+            assert reading.stop() == 0
 
 
 @needs_proc

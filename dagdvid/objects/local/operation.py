@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from dagdvid.objects.local.pack import encode_entry, pack_kind
@@ -69,6 +69,6 @@ def prepare_operation(operation: Operation) -> Prepared:
     """Encode the objects of an operation: the part of the work that needs no lock."""
     packed = [Packed(item.id, pack_kind(item.type), encode_entry(item)) for item in operation.objects]
     whole: Any = operation
-    if packed and is_dataclass(whole):
+    if packed and is_dataclass(whole) and any(field.name == "objects" for field in fields(whole)):
         whole = replace(whole, objects=())  # type: ignore[type-var]
     return Prepared(whole, packed)

@@ -6,7 +6,9 @@ import fcntl
 import json
 import os
 import secrets
+import socket
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from dagdvid.objects.local.operation import Operation, Put
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Writer
+from dagdvid.objects.local.writer_client import WriterClient
+from dagdvid.objects.local.writer_process import serve_writer
 from dagdvid.objects.store import Object
 
 __all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold", "next_value", "raise_counter"]
@@ -34,8 +38,10 @@ _LOCK = "lock"
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Own a data directory for writing: one server at a time, with all its workers.
+def hold(folder: Path) -> Iterator[int]:
+    """Own a data directory for writing: one server at a time, with all its processes. Yields the locked descriptor.
+
+    The lock lasts until the descriptor and all its duplicates are closed.
 
     Raises:
         InUse: another process holds it.
@@ -58,7 +64,7 @@ def hold(folder: Path) -> Iterator[None]:
             raise ReadOnly(f"{folder} cannot be locked: {error.strerror}; use --readonly, or another disk") from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
+        yield fd
     finally:
         os.close(fd)
 
@@ -72,13 +78,14 @@ class LocalStore:
         *,
         tables: str = "",
         readonly: bool = False,
-        recovering: bool = True,
+        writer: Path | None = None,
         files: Files | None = None,
         pack_limit: int = PACK_LIMIT,
     ) -> None:
         """Open a folder, making it if need be. The caller holds its lock (`hold`) unless `readonly`.
 
-        `tables`: further tables of the layers above. `recovering`: false in a worker, whose supervisor did it.
+        `tables`: further tables of the layers above. `writer`: the socket of the process that writes, and has made
+        and recovered the folder; without, this process does.
 
         Raises:
             UnavailableError: the folder has a newer format, or is not there to be read.
@@ -88,7 +95,8 @@ class LocalStore:
         self.folder = folder
         self.readonly = readonly
         files = files or Files()
-        if readonly:
+        writing = writer is None and not readonly
+        if not writing:
             if not (folder / DATABASE).exists():
                 raise BadRequest(f"there is no dagdvid data in {folder}")
         else:
@@ -99,18 +107,21 @@ class LocalStore:
             (folder / PACKS).mkdir(parents=True, exist_ok=True)
         known = (folder / INFO).exists() or (folder / DATABASE).exists()
         self.info = _read_info(folder) if known else _write_info(folder, files)
-        self.database = Database(folder / DATABASE, readonly=readonly)
-        self._writer: Writer | None = None
+        self.database = Database(folder / DATABASE, readonly=not writing)
+        self._commit: GroupCommit | None = None
+        self._writer: Writer | WriterClient | None = None
+        self._starting = threading.Lock()
         try:
-            if not readonly:
+            if writing:
                 conn = self.database.connect(write=True)
                 conn.executescript(TABLES + tables)
             self.packs = Packs(folder / PACKS, self.database, files)
-            if not readonly:
-                if recovering:
-                    recover(self.packs, conn)
+            if writing:
+                recover(self.packs, conn)
                 self.database.disconnect(conn)
-                self._writer = Writer(GroupCommit(self.database, self.packs, pack_limit))
+                self._commit = GroupCommit(self.database, self.packs, pack_limit)
+            elif writer is not None:
+                self._writer = WriterClient(writer)
         except Exception as error:
             self.database.close()
             if (ours := translated(error)) is error:
@@ -118,15 +129,24 @@ class LocalStore:
             raise ours from error
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> Writer | WriterClient:
         """Where changes go.
 
         Raises:
             ReadOnly: the store was opened for reading.
         """
         if self._writer is None:
-            raise ReadOnly(f"{self.folder} is open read-only")
+            if self._commit is None:
+                raise ReadOnly(f"{self.folder} is open read-only")
+            with self._starting:
+                self._writer = self._writer or Writer(self._commit)
         return self._writer
+
+    def serve_writer(self, listener: socket.socket, stop: socket.socket) -> None:
+        """Be the writer process of others, which open the store with the address of `listener`: see `serve_writer`."""
+        if self._commit is None or self._writer is not None:
+            raise ReadOnly(f"{self.folder} is not this process's to write")
+        serve_writer(listener, self._commit, stop)
 
     def get_many(self, ids: Sequence[bytes]) -> list[Object | None]:
         """As `ObjectStore.get_many`."""
@@ -152,8 +172,10 @@ class LocalStore:
 
     def close(self) -> None:
         """Finish what waits and close all files."""
-        if self._writer:
+        if self._writer is not None:
             self._writer.close()
+        if self._commit is not None:
+            self._commit.close()
         self.packs.close()
         self.database.close()
 

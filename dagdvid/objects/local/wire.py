@@ -1,8 +1,8 @@
 """Frames between the processes of one server and its writer process, over a Unix socket. Nothing of it is ever stored.
 
-    request  u64 bytes that follow | u32 number | u32 pickled bytes | u32 n objects || pickled operation
-             || n x (32 bytes id, u8 kind of pack, u32 bytes of entry) || entries
-    answer   u64 bytes that follow | u32 number | u8 1: an error || pickled value or error, nothing for None
+request  u64 bytes that follow | u32 number | u32 pickled bytes | u32 n objects || pickled operation
+         || n x (32 bytes id, u8 kind of pack, u32 bytes of entry) || entries
+answer   u64 bytes that follow | u32 number | u8 1: an error || pickled value or error, nothing for None
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from dagdvid.errors import UnavailableError
 from dagdvid.objects.local.group import Outcome
-from dagdvid.objects.local.operation import Packed, Prepared
+from dagdvid.objects.local.operation import Operation, Packed, Prepared
 
-__all__ = ["Frame", "Frames", "decode_answer", "decode_request", "encode_answer", "encode_request"]
+__all__ = ["Frame", "Frames", "decode_answer", "decode_request", "encode_answer", "encode_operation", "encode_request"]
 
 _LENGTH = struct.Struct("<Q")
 _REQUEST = struct.Struct("<III")
@@ -69,9 +69,13 @@ class Frames:
         self._filled = len(rest)
 
 
-def encode_request(number: int, prepared: Prepared) -> Iterator[bytes]:
-    """The bytes of a request, in pieces of a good size for a socket."""
-    operation = pickle.dumps(prepared.operation, protocol=5)
+def encode_operation(operation: Operation) -> bytes:
+    """The pickled operation."""
+    return pickle.dumps(operation, protocol=5)
+
+
+def encode_request(number: int, operation: bytes, prepared: Prepared) -> Iterator[bytes]:
+    """The bytes of a request, in pieces of a good size for a socket. `operation`: the pickled one."""
     table = b"".join(_OBJECT.pack(item.id, item.kind, len(item.entry)) for item in prepared.packed)
     head = _REQUEST.pack(number, len(operation), len(prepared.packed))
     length = len(head) + len(operation) + len(table) + prepared.size
@@ -87,12 +91,15 @@ def encode_request(number: int, prepared: Prepared) -> Iterator[bytes]:
         yield b"".join(pieces)
 
 
-def decode_request(frame: Frame) -> tuple[int, Prepared]:
-    """Number and operation of a request; its entries lie in the frame."""
+def decode_request(frame: Frame) -> tuple[int, Prepared | Exception]:
+    """Number and operation of a request, or why that cannot be had; the objects' bytes stay in the frame."""
     body = frame.body
     number, pickled, n = _REQUEST.unpack_from(body)
     at = _REQUEST.size + pickled
-    operation = pickle.loads(body[_REQUEST.size : at])  # noqa: S301  from our own process, by a socket of ours alone
+    try:
+        operation = pickle.loads(body[_REQUEST.size : at])  # noqa: S301  from our own process, by a socket of ours alone
+    except Exception as error:  # noqa: BLE001  whatever its class does; the sender must hear of it
+        return number, error
     end = at + n * _OBJECT.size
     packed = []
     for name, kind, size in _OBJECT.iter_unpack(body[at:end]):

@@ -9,9 +9,9 @@ from typing import Any
 
 from dagdvid.errors import Busy
 from dagdvid.objects.local.group import MAX_BYTES, MAX_GROUP, GroupCommit
-from dagdvid.objects.local.operation import Operation, Prepared, prepare_operation
+from dagdvid.objects.local.operation import Operation, Prepared, Put, prepare_operation
 
-__all__ = ["Writer"]
+__all__ = ["Operation", "Put", "Writer"]
 
 
 class Writer:
@@ -46,7 +46,6 @@ class Writer:
             self._stopping = True
             self._wake.notify()
         self._thread.join()
-        self._commit.close()
 
     def _loop(self) -> None:
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import socket
 import threading
 from concurrent.futures import Future
@@ -13,14 +12,12 @@ from typing import Any
 
 from dagdvid.errors import Busy, FateUnknown
 from dagdvid.objects.local.operation import Operation, Prepared, Put, prepare_operation
-from dagdvid.objects.local.wire import Frames, decode_answer, encode_request
+from dagdvid.objects.local.wire import Frames, decode_answer, encode_operation, encode_request
 
 __all__ = ["WriterClient"]
 
 _LARGE = 2**18
 """Bytes from which on an operation goes by a connection of its own, so that small ones need not wait behind it."""
-
-log = logging.getLogger(__name__)
 
 
 class WriterClient:
@@ -36,7 +33,8 @@ class WriterClient:
         The error is FateUnknown where the writer died before it answered.
         """
         prepared = prepare_operation(operation)
-        return self._lines[prepared.size >= _LARGE].submit(prepared)
+        pickled = encode_operation(prepared.operation)
+        return self._lines[len(pickled) + prepared.size >= _LARGE].submit(pickled, prepared)
 
     def run(self, operation: Operation) -> Any:
         """`submit`, and wait. Objects alone are sent again if the writer dies: it does no harm to store them twice."""
@@ -62,7 +60,7 @@ class _Line:
         self._link: _Link | None = None
         self._closed = False
 
-    def submit(self, prepared: Prepared) -> Future[Any]:
+    def submit(self, operation: bytes, prepared: Prepared) -> Future[Any]:
         with self._lock:  # frames must not mix
             for last in (False, True):
                 if self._closed:
@@ -70,7 +68,7 @@ class _Line:
                 if self._link is None or self._link.broken:
                     self._link = _Link(self._address)
                 try:
-                    return self._link.send(prepared)
+                    return self._link.send(operation, prepared)
                 except OSError as error:  # it did not come whole, so that nothing was done
                     self._link.broken = True
                     if last:
@@ -100,13 +98,13 @@ class _Link:
         self._thread = threading.Thread(target=self._receive, name="dagdvid-writer-answers", daemon=True)
         self._thread.start()
 
-    def send(self, prepared: Prepared) -> Future[Any]:
+    def send(self, operation: bytes, prepared: Prepared) -> Future[Any]:
         number = next(self._numbers) & 0xFFFFFFFF
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._waiting[number] = future
         try:
-            for piece in encode_request(number, prepared):
+            for piece in encode_request(number, operation, prepared):
                 self._sock.sendall(piece)
         except BaseException:
             self._waiting.pop(number, None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 import time
 from collections import deque
 from contextlib import suppress
+from typing import NamedTuple
 
 from dagdvid.objects.local.group import MAX_BYTES, MAX_GROUP, GroupCommit, Outcome
 from dagdvid.objects.local.operation import Prepared
@@ -15,15 +15,16 @@ from dagdvid.objects.local.wire import Frames, decode_request, encode_answer
 
 __all__ = ["serve_writer"]
 
-log = logging.getLogger(__name__)
+GRACE = 60.0
+"""Seconds that clients have to go once the writer is told to stop; a supervisor stops them first."""
 
 
-def serve_writer(listener: socket.socket, commit: GroupCommit, stop: socket.socket, grace: float) -> None:
+def serve_writer(listener: socket.socket, commit: GroupCommit, stop: socket.socket) -> None:
     """Commit what the clients of a listening Unix socket send.
 
-    Once `stop` is readable, go on until all clients have gone, but no longer than `grace` seconds.
+    Once `stop` is readable, go on until all clients have gone, but no longer than GRACE seconds.
     """
-    _Service(listener, commit, stop, grace).run()
+    _Service(listener, commit, stop).run()
 
 
 class _Peer:
@@ -35,14 +36,22 @@ class _Peer:
         self.unsent = bytearray()
 
 
+class _Request(NamedTuple):
+    peer: _Peer
+    number: int
+    prepared: Prepared
+    size: int
+    """Bytes that wait for it in memory."""
+
+
 class _Service:
     """One thread does everything: while it commits, the next group gathers in the sockets."""
 
-    def __init__(self, listener: socket.socket, commit: GroupCommit, stop: socket.socket, grace: float) -> None:
-        self._listener, self._commit, self._stop, self._grace = listener, commit, stop, grace
+    def __init__(self, listener: socket.socket, commit: GroupCommit, stop: socket.socket) -> None:
+        self._listener, self._commit, self._stop = listener, commit, stop
         self._selector = selectors.DefaultSelector()
         self._peers: set[_Peer] = set()
-        self._waiting: deque[tuple[_Peer, int, Prepared]] = deque()
+        self._waiting: deque[_Request] = deque()
         self._bytes = 0
         self._deadline: float | None = None
 
@@ -64,7 +73,7 @@ class _Service:
                 self._accept()
             elif key.fileobj is self._stop:
                 self._selector.unregister(self._stop)
-                self._deadline = time.monotonic() + self._grace
+                self._deadline = time.monotonic() + GRACE
             else:
                 peer: _Peer = key.data
                 if events & selectors.EVENT_WRITE:
@@ -92,20 +101,24 @@ class _Service:
             return
         for frame in peer.frames.filled(n):
             number, prepared = decode_request(frame)
-            self._waiting.append((peer, number, prepared))
-            self._bytes += prepared.size
+            if isinstance(prepared, Exception):
+                peer.unsent += encode_answer(number, Outcome(error=prepared))
+                self._send(peer)
+            else:
+                self._waiting.append(_Request(peer, number, prepared, len(frame.body)))
+                self._bytes += len(frame.body)
 
     def _commit_group(self) -> None:
-        group: list[tuple[_Peer, int, Prepared]] = []
+        group: list[_Request] = []
         size = 0
         while self._waiting and len(group) < MAX_GROUP and size < MAX_BYTES:
             group.append(self._waiting.popleft())
-            size += group[-1][2].size
+            size += group[-1].size
         self._bytes -= size
-        outcomes = self._commit.commit([prepared for _, _, prepared in group])
-        for (peer, number, _), outcome in zip(group, outcomes, strict=True):
-            peer.unsent += _answer(number, outcome)
-        for peer in {peer for peer, _, _ in group} & self._peers:
+        outcomes = self._commit.commit([request.prepared for request in group])
+        for request, outcome in zip(group, outcomes, strict=True):
+            request.peer.unsent += encode_answer(request.number, outcome)
+        for peer in {request.peer for request in group} & self._peers:
             self._send(peer)
 
     def _send(self, peer: _Peer) -> None:
@@ -128,9 +141,3 @@ class _Service:
         self._peers.discard(peer)
         self._selector.unregister(peer.sock)
         peer.sock.close()
-
-
-def _answer(number: int, outcome: Outcome) -> bytes:
-    if outcome.error is not None and not isinstance(outcome.error, Exception):
-        log.error("the writer was interrupted: %r", outcome.error)
-    return encode_answer(number, outcome)
