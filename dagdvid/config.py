@@ -21,6 +21,7 @@ from dagdvid.errors import BadRequest
 __all__ = [
     "DEFAULT_DATA",
     "DEFAULT_HTTP",
+    "DURABILITIES",
     "HTTP_SERVERS",
     "SETTINGS",
     "Config",
@@ -30,6 +31,8 @@ __all__ = [
     "parse_address",
 ]
 
+DURABILITIES = ("full", "relaxed")
+"""When what was answered is on disk: at once, the default; or within a second, so that only a power cut takes it."""
 DEFAULT_HTTP = "127.0.0.1:8000"
 HTTP_SERVERS = ("uvicorn", "hypercorn")
 """What can carry HTTP; the first, which measured best, is the default."""
@@ -64,7 +67,7 @@ SETTINGS = (
     Setting("store", "path", "the data directory"),
     Setting("mutations", "jsonstore", "folder of the mutation logs as files, <data>-<version>.plog; none if absent"),
     Setting("mutations", "blobstore", "may be left out: blobs lie with their repo, under no alias"),
-    Setting("store", "durability", "full: what is acknowledged is flushed to disk", ("full",)),
+    Setting("store", "durability", "full: an answer is on disk; relaxed: a second later, as DVID's", DURABILITIES),
 )
 
 # Keys and sections that DVID's own server takes (server/server_local.go) and this one does not serve yet.
@@ -116,6 +119,8 @@ class Config:
     jsonstore: Path | None = None
     """The folder of the mutation logs as files."""
     access_log: bool = True
+    durability: str = "full"
+    """One of DURABILITIES."""
     http_server: str = "uvicorn"
     """What carries HTTP: one of HTTP_SERVERS."""
     member: bool = False
@@ -132,6 +137,11 @@ class Config:
             return ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:
             return False
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether answers do not wait for the disk."""
+        return self.durability == "relaxed"
 
     def as_member(self, writer: Path | None = None) -> Config:
         """The same, for one worker process of several."""
@@ -153,6 +163,7 @@ def load(
     fullwrite: bool = False,
     access_log: bool = True,
     http_server: str = HTTP_SERVERS[0],
+    durability: str | None = None,
 ) -> Config:
     """The configuration: the command line's words (the arguments) before those of the TOML file, before defaults.
 
@@ -189,6 +200,7 @@ def load(
         jsonstore=(toml.parent / mutations["jsonstore"]).resolve() if toml and mutations.get("jsonstore") else None,
         access_log=access_log,
         http_server=http_server,
+        durability=durability or store.get("durability", DURABILITIES[0]),
     )
 
 

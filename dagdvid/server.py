@@ -89,7 +89,7 @@ def hold(config: Config) -> Iterator[int]:
 
 def write(config: Config, listener: socket.socket, stop: socket.socket, ready: Callable[[], None]) -> None:
     """Be the writer process of a server of several: serve a Unix socket until `stop` is readable and all have gone."""
-    with closing(LocalStore(config.data, tables=TABLES)) as store:
+    with closing(LocalStore(config.data, tables=TABLES, relaxed=config.relaxed)) as store:
         ready()
         store.serve_writer(listener, stop)
 
@@ -131,7 +131,9 @@ class Server:
         """Use `open`."""
         self.config = config
         self._stack = stack
-        self.store = LocalStore(config.data, tables=TABLES, readonly=config.readonly, writer=config.writer)
+        self.store = LocalStore(
+            config.data, tables=TABLES, readonly=config.readonly, writer=config.writer, relaxed=config.relaxed
+        )
         stack.callback(self.store.close)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1, "dagdvid-encode"))
         self.catalog = Catalog(self.store, pool)

@@ -35,7 +35,7 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         [store.main]
         engine = "dagdvid"
         path = "data/here"
-        durability = "full"
+        durability = "relaxed"
         [mutations]
         jsonstore = "logs"
         blobstore = "main"
@@ -50,6 +50,7 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         cors_domains=("https://a.example", "https://b.example"),
         note="for testing",
         hostname="images.example.org",
+        durability="relaxed",
         toml_path=str(path.resolve()),
         toml_text=text,
         jsonstore=tmp_path.resolve() / "logs",
@@ -68,9 +69,13 @@ def test_full_write_mode(tmp_path):
 
 def test_the_command_line_comes_first(tmp_path):
     path = toml(tmp_path, '[server]\nhttpAddress = ":1"\n[store.x]\npath = "a"\ndurability = "full"')
-    config = load(path, data=Path("other"), http="[::1]:99", workers=3, readonly=True, access_log=False)
+    config = load(
+        path, data=Path("other"), http="[::1]:99", workers=3, readonly=True, access_log=False, durability="relaxed"
+    )
     assert (config.data, config.host, config.port, config.workers) == (Path("other"), "::1", 99, 3)
     assert config.readonly
+    assert config.relaxed
+    assert not load(path).relaxed
     assert not config.access_log
 
 
@@ -99,7 +104,7 @@ def test_an_absolute_path_stays(tmp_path):
         ("[store.a]\npath = 'x'\n[store.b]\npath = 'y'", "name one store; there are 2: a, b"),
         ("[store.a]\nengine = 'badger'\npath = 'x'", "cannot open one of 'badger'"),
         ("[store.a]\npath = 1", r"path in \[store.a\] must be a string"),
-        ("[store.a]\ndurability = 'some'", "must be full, not"),
+        ("[store.a]\ndurability = 'some'", "must be full or relaxed, not"),
         *[(f"[{section}]\nx = 1", rf"remove the section \[{section}\]") for section in DVID_SECTIONS],
         *[(f"[server]\n{key} = 1", f"remove {key} from") for key in DVID_KEYS["server"]],
         *[(f"[store.a]\n{key} = 1", rf"remove {key} from \[store.a\]") for key in DVID_KEYS["store"]],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dagdvid.config import DEFAULT_DATA, DEFAULT_HTTP, HTTP_SERVERS, load
+from dagdvid.config import DEFAULT_DATA, DEFAULT_HTTP, DURABILITIES, HTTP_SERVERS, load
 
 __all__ = ["serve"]
 
@@ -30,6 +30,12 @@ __all__ = ["serve"]
     show_default=True,
     help="What carries HTTP.",
 )
+@click.option(
+    "--durability",
+    type=click.Choice(DURABILITIES),
+    help="When what was answered is on disk: at once (full), or within a second, so that a power cut may take the last "
+    "second but the end of the process nothing (relaxed). Else the file's, else full.",
+)
 @click.option("--quiet", is_flag=True, help="Log only what is wrong.")
 def serve(
     config: Path | None,
@@ -40,6 +46,7 @@ def serve(
     readonly: bool,
     fullwrite: bool,
     http_server: str,
+    durability: str | None,
     quiet: bool,
 ) -> None:
     """Serve a data directory until interrupted.
@@ -56,6 +63,7 @@ def serve(
         fullwrite=fullwrite,
         access_log=not quiet,
         http_server=http_server,
+        durability=durability,
     )
     from dagdvid.api import serve as service  # noqa: PLC0415 - heavy
 

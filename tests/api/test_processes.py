@@ -337,3 +337,21 @@ def test_many_clients_of_several_workers(tmp_path, carrier):
         assert failures == []
         assert len(httpx.get(f"{served.url}/api/node/{root}/kv/keys").json()) == 150
         assert served.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_answers_that_do_not_wait_for_the_disk(tmp_path, workers):
+    """The death of all processes takes nothing of what was answered."""
+    with serve("--data", tmp_path / "data", "--workers", workers, "--durability", "relaxed") as served:
+        root = new_repo(served.url)
+        for i in range(30):
+            httpx.post(f"{served.url}/api/node/{root}/kv/key/{i}", content=b"%d" % i * 600).raise_for_status()
+        assert (tmp_path / "data" / "flushed").exists()
+        pids = worker_pids(served.process.pid) if workers > 1 else []
+        for pid in [served.process.pid, *pids]:
+            os.kill(pid, signal.SIGKILL)
+    with serve("--data", tmp_path / "data") as served:
+        for i in range(30):
+            assert httpx.get(f"{served.url}/api/node/{root}/kv/key/{i}").content == b"%d" % i * 600
+        assert not (tmp_path / "data" / "flushed").exists()
+        assert served.stop() == 0

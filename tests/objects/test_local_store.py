@@ -205,7 +205,8 @@ def test_readers_while_packs_are_sealed(tmp_path):
     assert not misses
 
 
-def test_kill(tmp_path):
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_kill(tmp_path, durability):
     """A process dies at some moment of its writing: what it acknowledged is there."""
     folder = tmp_path / "data"
     acknowledged: list[bytes] = []
@@ -216,9 +217,9 @@ def test_kill(tmp_path):
             from dagdvid.objects.ids import ObjectType
             from dagdvid.objects.local.store import LocalStore, hold
             from dagdvid.objects.store import prepare
-            folder, life = pathlib.Path(sys.argv[1]), sys.argv[2].encode()
+            folder, life, relaxed = pathlib.Path(sys.argv[1]), sys.argv[2].encode(), sys.argv[3] == "relaxed"
             with hold(folder):
-                store = LocalStore(folder, pack_limit=20_000)
+                store = LocalStore(folder, pack_limit=20_000, relaxed=relaxed)
                 for i in range(10**9):
                     batch = [prepare(ObjectType.BLOB, b"%s %d %d " % (life, i, j) * 50) for j in range(5)]
                     store.put_many(batch)
@@ -226,6 +227,7 @@ def test_kill(tmp_path):
             """,
             str(folder),
             str(life),
+            durability,
         )
         assert child.stdout is not None
         for _ in range(40 + 17 * life):

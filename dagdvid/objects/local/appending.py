@@ -24,12 +24,16 @@ log = logging.getLogger(__name__)
 class PackWriter:
     """Appends to the open packs of one process, one of each kind. Used by the writer thread alone."""
 
-    def __init__(self, packs: Packs) -> None:
+    def __init__(self, packs: Packs, *, relaxed: bool = False) -> None:
+        """`relaxed`: what is appended reaches the disk by `flush`, not at once."""
         self._packs = packs
+        self._relaxed = relaxed
         self._open: dict[int, _OpenPack] = {}
+        self._lengths: dict[str, int] = dict(packs.database.rows("SELECT name, length FROM packs WHERE state = 'open'"))
+        self._unflushed: set[str] = set()
 
     def append(self, objects: Sequence[Packed]) -> None:
-        """Write objects behind the known ends and flush them; `record` makes them count."""
+        """Write objects behind the known ends and flush them, unless relaxed; `record` makes them count."""
         by_kind: dict[int, list[Packed]] = {}
         for item in objects:
             by_kind.setdefault(item.kind, []).append(item)
@@ -37,6 +41,10 @@ class PackWriter:
             for kind, items in by_kind.items():
                 pack = self._open.get(kind) or self._begin(kind)
                 pack.append(items, self._packs.files)
+                if self._relaxed:
+                    self._unflushed.add(pack.name)
+                else:
+                    self._packs.files.sync(pack.fd)
         except BaseException:
             self._discard()
             raise
@@ -64,9 +72,24 @@ class PackWriter:
         for pack in self._open.values():
             if pack.fresh:
                 pack.no = pack.no if pack.no is not None else pack.assigned
-                pack.length = pack.end
+                pack.length = self._lengths[pack.name] = pack.end
                 pack.entries += pack.fresh
                 pack.fresh = []
+
+    def flush(self) -> dict[str, int]:
+        """Bring what was appended to disk; by name, the bytes that count of each pack that is not sealed."""
+        files = self._packs.files
+        current = {pack.name: pack.fd for pack in self._open.values()}
+        for name in list(self._unflushed):
+            fd = current.get(name)
+            opened = files.open(self._packs.path(name), write=True) if fd is None else fd
+            try:
+                files.sync(opened)
+            finally:
+                if fd is None:
+                    files.close(opened)
+            self._unflushed.discard(name)
+        return dict(self._lengths)
 
     def abandon(self) -> None:
         """Begin new packs. After a failed commit nobody knows what counts: recovery goes by the database."""
@@ -81,6 +104,7 @@ class PackWriter:
         for pack in self._open.values():
             with contextlib.suppress(Exception):
                 if pack.no is None:
+                    self._unflushed.discard(pack.name)
                     files.remove(self._packs.path(pack.name))
                 else:
                     files.truncate(pack.fd, pack.length)
@@ -92,6 +116,8 @@ class PackWriter:
             if pack.length >= limit and pack.no is not None:
                 del self._open[kind]
                 _seal(self._packs, conn, pack.no, pack.fd, pack.length, pack.entries)
+                self._unflushed.discard(pack.name)
+                self._lengths.pop(pack.name, None)
 
     def _begin(self, kind: int) -> _OpenPack:
         identity = secrets.token_bytes(16)
@@ -123,7 +149,6 @@ class _OpenPack:
             self.fresh.append(Entry(item.id, end, len(item.entry) - ENTRY_SIZE))
             end += len(item.entry)
         files.write(self.fd, b"".join(item.entry for item in items), self.length)
-        files.sync(self.fd)
         self.end = end
 
 
@@ -151,6 +176,7 @@ def recover(packs: Packs, conn: sqlite3.Connection) -> None:
     Raises:
         NoSpace: there is no room for an index.
     """
+    conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # that a pack is dead is on disk before its file goes
     remove_dead(packs, conn)
     for no, name, length in conn.execute("SELECT no, name, length FROM packs WHERE state = 'open'").fetchall():
         rows = conn.execute("SELECT id, start, stored FROM entries WHERE pack = ?", (no,)).fetchall()

@@ -1,4 +1,4 @@
-"""Copies of a data directory, taken while a server writes to it (SPEC 4.10).
+"""Copies of a data directory, taken while a server writes to it (SPEC 4.9).
 
 A copy is a data directory itself: the database as it was at one moment, and of each pack as much as counted then. Packs
 only grow until they are sealed, so that the next copy into the same place takes what is new. What was copied is read

@@ -26,24 +26,30 @@ _ADVICE = "restore a backup, or bring committed versions back with dagdvid repai
 class Database:
     """Connections to one SQLite file."""
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    patience = _BUSY_MS
+    """Milliseconds that a statement waits for a lock."""
+
+    def __init__(self, path: Path, *, readonly: bool = False, relaxed: bool = False) -> None:
+        """`relaxed`: the end of a transaction does not wait for the disk."""
         self.path = path
         self.readonly = readonly
+        self.relaxed = relaxed
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._wal = path.with_name(path.name + "-wal")
+        self.wal = path.with_name(path.name + "-wal")
         self._open: list[sqlite3.Connection] = []
 
     def connect(self, *, write: bool = False) -> sqlite3.Connection:
         """A new connection in autocommit mode: transactions are begun by name, never by accident."""
         uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.readonly else 'rwc' if write else 'rw'}"
-        if self.readonly and not os.access(self.path.parent, os.W_OK) and not self._wal.exists():
+        if self.readonly and not os.access(self.path.parent, os.W_OK) and not self.wal.exists():
             uri += "&immutable=1"  # else SQLite makes its side files, even to read
         conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         conn.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         if write:
             conn.execute("PRAGMA journal_mode = WAL")
-            conn.execute("PRAGMA synchronous = FULL")
+            # Not OFF: then the beginning of a new WAL would not wait for the disk either, and the order would be lost.
+            conn.execute(f"PRAGMA synchronous = {'NORMAL' if self.relaxed else 'FULL'}")
         else:
             conn.execute("PRAGMA query_only = ON")
         with self._lock:

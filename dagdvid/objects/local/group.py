@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dagdvid.objects.local.appending import PACK_LIMIT, PackWriter
 from dagdvid.objects.local.database import Database, translated
+from dagdvid.objects.local.flusher import Flusher
 from dagdvid.objects.local.operation import Prepared
 from dagdvid.objects.local.packs import Packs
 
@@ -33,12 +34,16 @@ class GroupCommit:
 
     def __init__(self, database: Database, packs: Packs, pack_limit: int = PACK_LIMIT) -> None:
         self._packs = packs
-        self._writer = PackWriter(packs)
+        self._writer = PackWriter(packs, relaxed=database.relaxed)
         self._pack_limit = pack_limit
         self._conn = database.connect(write=True)
+        self._flusher = Flusher(database, self._conn, self._writer, packs.files, relaxed=database.relaxed)
 
     def commit(self, group: Sequence[Prepared]) -> list[Outcome]:
-        """Do operations in their order. On return those without an error are durable; the others changed nothing."""
+        """Do operations in their order. On return those without an error are done; the others changed nothing.
+
+        What is done is on disk, or, in a relaxed database, survives the end of this process.
+        """
         try:
             outcomes = self._commit(group)
         except BaseException as error:  # noqa: BLE001  every waiting caller must get an answer
@@ -46,11 +51,25 @@ class GroupCommit:
             self._writer.abandon()
             failure = translated(error) if isinstance(error, Exception) else error
             return [Outcome(error=failure)] * len(group)
+        self._flusher.committed(sum(prepared.size for prepared in group))
         self._seal()
         return outcomes
 
+    def tend(self) -> float | None:
+        """Do what is due; seconds until there is something to do again, None if not before the next operation."""
+        return self._flusher.tend()
+
+    def flush(self) -> None:
+        """Return once everything that is done is on disk.
+
+        Raises:
+            OSError, NoSpace: it is not.
+        """
+        self._flusher.flush()
+
     def close(self) -> None:
         """Close the files."""
+        self._flusher.close()
         self._writer.abandon()
         self._conn.close()
 

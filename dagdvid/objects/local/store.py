@@ -22,6 +22,7 @@ from dagdvid.objects.local.group import GroupCommit
 from dagdvid.objects.local.lost import check_lost
 from dagdvid.objects.local.operation import Operation, Put
 from dagdvid.objects.local.packs import Packs
+from dagdvid.objects.local.powercut import take_back
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Writer
 from dagdvid.objects.local.writer_client import WriterClient
@@ -79,13 +80,15 @@ class LocalStore:
         tables: str = "",
         readonly: bool = False,
         writer: Path | None = None,
+        relaxed: bool = False,
         files: Files | None = None,
         pack_limit: int = PACK_LIMIT,
     ) -> None:
         """Open a folder, making it if need be. The caller holds its lock (`hold`) unless `readonly`.
 
         `tables`: further tables of the layers above. `writer`: the socket of the process that writes, and has made
-        and recovered the folder; without, this process does.
+        and recovered the folder; without, this process does. `relaxed`: what is acknowledged survives the end of that
+        process, and is on disk a second later; else it is on disk.
 
         Raises:
             UnavailableError: the folder has a newer format, or is not there to be read.
@@ -107,7 +110,9 @@ class LocalStore:
             (folder / PACKS).mkdir(parents=True, exist_ok=True)
         known = (folder / INFO).exists() or (folder / DATABASE).exists()
         self.info = _read_info(folder) if known else _write_info(folder, files)
-        self.database = Database(folder / DATABASE, readonly=not writing)
+        if writing:
+            take_back(folder / DATABASE, folder / PACKS, files)
+        self.database = Database(folder / DATABASE, readonly=not writing, relaxed=relaxed)
         self._commit: GroupCommit | None = None
         self._writer: Writer | WriterClient | None = None
         self._starting = threading.Lock()

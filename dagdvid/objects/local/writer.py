@@ -49,11 +49,14 @@ class Writer:
 
     def _loop(self) -> None:
         while True:
+            timeout = self._commit.tend()
             with self._wake:
-                while not self._waiting and not self._stopping:
-                    self._wake.wait()
+                if not self._waiting and not self._stopping:
+                    self._wake.wait(timeout)
                 if not self._waiting:
-                    return
+                    if self._stopping:
+                        return
+                    continue
                 group = self._next_group()
             outcomes = self._commit.commit([prepared for prepared, _ in group])
             for (_, future), outcome in zip(group, outcomes, strict=True):

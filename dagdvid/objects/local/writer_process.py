@@ -61,7 +61,8 @@ class _Service:
         self._selector.register(self._stop, selectors.EVENT_READ)
         with self._selector:
             while self._deadline is None or (self._peers and time.monotonic() < self._deadline):
-                self._poll(0 if self._waiting else None if self._deadline is None else 0.1)
+                due = self._commit.tend()
+                self._poll(0 if self._waiting else due if self._deadline is None else 0.1)
                 if self._waiting:
                     self._commit_group()
         for peer in self._peers:
