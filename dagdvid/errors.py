@@ -11,6 +11,7 @@
     │   └── TooLarge            above a stated limit
     ├── ConflictError       look again, then retry or merge
     │   ├── StaleRead           what the transaction read has changed since
+    │   │   └── Unconfirmed         what the transaction read may have changed since
     │   ├── RefMoved            a compare-and-swap lost
     │   ├── Diverged            both sides have changes the other lacks
     │   └── PackGone            what is copied was given up meanwhile
@@ -55,6 +56,7 @@ __all__ = [
     "StaleRead",
     "TooLarge",
     "UnavailableError",
+    "Unconfirmed",
     "UnknownName",
     "Unverified",
 ]
@@ -124,6 +126,12 @@ class StaleRead(ConflictError):
     """A key that the transaction read has changed since."""
 
     code = "stale-read"
+
+
+class Unconfirmed(StaleRead):
+    """A key that the transaction read may have changed since: look whether it has, then try again."""
+
+    code = "unconfirmed"
 
 
 class RefMoved(ConflictError):

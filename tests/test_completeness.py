@@ -30,6 +30,7 @@ ERRORS = {
     "TooLarge": ("too-large", 413),
     "ConflictError": ("conflict", 409),
     "StaleRead": ("stale-read", 409),
+    "Unconfirmed": ("unconfirmed", 409),
     "RefMoved": ("ref-moved", 409),
     "Diverged": ("diverged", 409),
     "DamageError": ("damage", 500),

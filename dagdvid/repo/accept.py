@@ -80,7 +80,9 @@ class Accept:
                 "UPDATE data SET record = ?, epoch = epoch + 1 WHERE uuid = ? AND record IS ?", (new, uuid, old)
             )
             staged = conn.execute(
-                "SELECT 1 FROM staging JOIN data ON staging.data = data.id  WHERE version = 0 AND uuid = ? LIMIT 1",
+                "SELECT 1 FROM data WHERE uuid = ? AND"
+                " (EXISTS (SELECT 1 FROM staging WHERE version = 0 AND data = data.id)"
+                " OR EXISTS (SELECT 1 FROM runs WHERE version = 0 AND data = data.id))",
                 (uuid,),
             ).fetchone()
             if moved.rowcount != 1 or staged:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, DamageError, RefMoved, StaleRead, UnknownName
+from dagdvid.errors import BadRequest, DamageError, RefMoved, StaleRead, Unconfirmed, UnknownName
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
@@ -35,6 +35,7 @@ from dagdvid.repo.record import (
     record_stamp,
 )
 from dagdvid.repo.snapshot import Base, VersionSnapshot
+from dagdvid.repo.stage import Stage
 from dagdvid.repo.staging import MUTATION_START, Layer, mutation_counter
 from dagdvid.repo.txn import VersionTxn
 
@@ -52,6 +53,9 @@ class Upkeep(Protocol):
 
     def sealed(self, root: str, uuid: str) -> None:
         """A version was sealed, and is to be folded."""
+
+    def staged(self, version: int, data: int, rows: int, runs: int) -> None:
+        """So much was staged."""
 
 
 class Catalog:
@@ -142,16 +146,29 @@ class Catalog:
             Locked: the version was committed meanwhile.
             StaleRead: what the transaction read has changed: run it again.
         """
-        operation: Operation | None = txn.stage(version.id if txn.instance.versioned else 0)
-        if txn.properties:
-            change = self.record_change(txn.home, txn.properties, user)
-            operation = Together([change, operation]) if operation is not None else change
-        if operation is None:
-            return
-        try:
-            self.store.run(operation)
-        except RefMoved:
-            raise StaleRead("the repo record has changed meanwhile") from None
+        stage = txn.stage(version.id if txn.instance.versioned else 0)
+        parts: list[Operation] = [self.record_change(txn.home, txn.properties, user)] if txn.properties else []
+        for _ in range(_TRIES):
+            operations = parts if stage is None else [*parts, stage]
+            if not operations:
+                return
+            try:
+                self.store.run(Together(operations) if len(operations) > 1 else operations[0])
+            except Unconfirmed:
+                txn.confirm()
+                stage = stage and txn.again(stage)
+            except RefMoved:
+                raise StaleRead("the repo record has changed meanwhile") from None
+            else:
+                break
+        else:
+            raise StaleRead("what the request read keeps moving; try again")
+        self._count(stage)
+
+    def _count(self, stage: Stage | None) -> None:
+        """Let the upkeep know how much was staged."""
+        if stage is not None and self.upkeep is not None:
+            self.upkeep.staged(stage.version, stage.data, len(stage.rows) + len(stage.logged), len(stage.runs))
 
     def submit_txn(self, txn: VersionTxn, version: Version) -> Future[Any] | None:
         """As `commit_txn`, without waiting: the future has its outcome.
@@ -162,6 +179,7 @@ class Catalog:
             return None
         operation = txn.stage(version.id if txn.instance.versioned else 0)
         if operation is not None:
+            self._count(operation)
             return self.store.writer.submit(operation)
         nothing: Future[Any] = Future()
         nothing.set_result(None)

@@ -13,6 +13,7 @@ from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.snapshot import VersionSnapshot, merged_keys
+from dagdvid.repo.staging import spaces_of
 
 __all__ = ["Counts", "changed_instances", "changes", "kind_of"]
 
@@ -50,10 +51,9 @@ def changed_instances(catalog: Catalog, repo: Repo, a: Version, b: Version) -> l
     numbers = {number: uuid for uuid, number in repo.numbers.items()}
     grounds = [catalog.ground(repo, version) for version in (a, b)]
     suspects = {key.hex() for key, _, _ in tree_diff(catalog.nodes, grounds[0][1], grounds[1][1])}
-    sql = "SELECT DISTINCT data FROM staging WHERE version = ?"
     for staged, _ in grounds:
         for version in staged:
-            for (number,) in catalog.store.database.rows(sql, (version.id,)):
+            for number, _ in spaces_of(catalog.store.database, version.id):
                 if number in numbers:  # else it was made after this state of the repo was loaded
                     suspects.add(numbers[number])
     known = repo.by_data_uuid
@@ -63,13 +63,14 @@ def changed_instances(catalog: Catalog, repo: Repo, a: Version, b: Version) -> l
 def changes(a: VersionSnapshot, b: VersionSnapshot) -> Iterator[tuple[str, Change]]:
     """(space, change) from one view of an instance to another, space by space, in key order."""
     for space in datatype(a.instance.typename).spaces:
-        staged = [a.staged_keys(space), b.staged_keys(space)]
+        staged = merged_keys(a.staged_keys(space), b.staged_keys(space))
+        first = next(staged, None)
         trees = tree_diff(a.nodes, a.root(space), b.root(space))
-        if not any(staged):
+        if first is None:
             for change in trees:
                 yield space, change
             continue
-        keys = merged_keys((key for key, _, _ in trees), iter(staged[0]), iter(staged[1]))
+        keys = merged_keys((key for key, _, _ in trees), iter([first]), staged)
         while batch := list(islice(keys, _BATCH)):
             for key, before, after in zip(batch, a.locate(space, batch), b.locate(space, batch), strict=True):
                 if before != after:

@@ -21,6 +21,7 @@ from dagdvid.repo.instances import new_instance
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import Together
 from dagdvid.repo.record import Record, instance_facts, log_facts, now
+from dagdvid.repo.staging import newest
 
 __all__ = ["Rebase", "copy_instance"]
 
@@ -123,15 +124,15 @@ def _roots(catalog: Catalog, repo: Repo, version: Version, source: Instance, wri
     """Trees of what an instance has at a version at one moment, staged changes included; empty ones are left out."""
     layer = version.id if source.versioned else 0
     number = repo.numbers[source.uuid]
-    sql = "SELECT max(seq) FROM staging WHERE version = ? AND data = ?"
     for _ in range(_TRIES):
-        before = catalog.store.database.rows(sql, (layer, number))
+        before = newest(catalog.store.database, layer, number)
         view = catalog.snapshot(repo, version, source)
         roots = {}
         for space in datatype(source.typename).spaces:
-            keys = view.staged_keys(space)
-            roots[space] = edit.apply(writer, view.root(space), zip(keys, view.locate(space, keys), strict=True))
-        if catalog.store.database.rows(sql, (layer, number)) == before:
+            root, changes = view.staged(space)
+            pairs = (pair for batch in changes for pair in zip(*batch, strict=True)) if changes else ()
+            roots[space] = edit.apply(writer, root, pairs)
+        if newest(catalog.store.database, layer, number) == before:
             return {space: root for space, root in roots.items() if root != EMPTY}
     raise Busy(f"others keep writing to {source.name!r}; try again")
 

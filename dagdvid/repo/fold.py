@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from dagdvid.datatype import Instance
@@ -15,24 +15,21 @@ from dagdvid.objects.tree import edit
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.registry import datatype
+from dagdvid.repo.batches import overlaid
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import Bind, BindData, Clear, Seal
 from dagdvid.repo.record import Record, now, read_record, record_stamp
-from dagdvid.repo.staging import value_of
+from dagdvid.repo.runs import RUN
+from dagdvid.repo.staging import changes_in, newest, spaces_of
+from dagdvid.repo.tidy import FLUSH, Pause, tidy_instance
 
-__all__ = ["Pause", "commit", "fold", "fold_unversioned", "leftover", "unfinished"]
+__all__ = ["commit", "fold", "fold_unversioned", "leftover", "unfinished"]
 
 CHAIN = 8
 """Sealed versions in a row that wait to be folded; a commit on top of more waits for them."""
-_PAGE = 4096
-_FLUSH = 4 * 2**20
-"""Bytes of nodes that are stored together: other writers wait for no more."""
 _TRIES = 20
-
-Pause = Callable[[], None]
-"""Called between short stretches of work; it may raise, and what is half done is then done again some day."""
 
 
 def _never() -> None:
@@ -104,17 +101,17 @@ def fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes 
 def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes | None:
     number = repo.numbers[instance.uuid]
     before = catalog.data_record(repo, instance)
-    sql = "SELECT space, max(seq) FROM staging WHERE version = 0 AND data = ? GROUP BY space"
-    spaces = catalog.store.database.rows(sql, (number,))
-    if not spaces:
+    tidy_instance(catalog, 0, number, most=RUN)  # so that the rows that go with the bind are few
+    last = newest(catalog.store.database, 0, number)
+    if not last:
         return before
-    last = max(seq for _, seq in spaces)
-    writer = NodeWriter(catalog.nodes, _FLUSH)
+    spaces = [space for _, space in spaces_of(catalog.store.database, 0, number)]
+    writer = NodeWriter(catalog.nodes, FLUSH)
     base = read_record(catalog.nodes, before).root if before else EMPTY
     old = content_of(catalog.nodes, base, instance.uuid)
     roots = dict(old.roots) if old else {}
-    for space, _ in spaces:
-        roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, 0, number, space, _never, last))
+    for space in spaces:
+        roots[space] = edit.apply(writer, roots.get(space, EMPTY), _changes(catalog, 0, number, space, _never, last))
     settings = {} if instance == repo.shared else datatype(instance.typename).content_settings(instance.config)
     key = bytes.fromhex(instance.uuid)
     value, objects = _content_value(key, Content(instance.typename, settings, roots))
@@ -132,7 +129,7 @@ def _fold(catalog: Catalog, root: str, uuid: str, pause: Pause) -> bytes:
     repo.check()
     parents = tuple(_fold(catalog, root, parent, pause) for parent in version.parents)
     base = version.base or (read_commit(catalog.nodes, parents[0]).root if parents else EMPTY)
-    writer = NodeWriter(catalog.nodes, _FLUSH)
+    writer = NodeWriter(catalog.nodes, FLUSH)
     edits: list[edit.Edit] = []
     objects: list[Object] = []
     for instance_uuid, spaces in _staged(catalog, repo, version).items():
@@ -142,7 +139,9 @@ def _fold(catalog: Catalog, root: str, uuid: str, pause: Pause) -> bytes:
         roots = dict(before.roots) if before else {}
         number = repo.numbers[instance_uuid]
         for space in spaces:
-            roots[space] = edit.apply(writer, roots.get(space, EMPTY), _rows(catalog, version.id, number, space, pause))
+            roots[space] = edit.apply(
+                writer, roots.get(space, EMPTY), _changes(catalog, version.id, number, space, pause)
+            )
         settings = before.settings if before else datatype(instance.typename).content_settings(instance.config)
         value, blobs = _content_value(key, Content(instance.typename, settings, roots))
         edits.append((key, value))
@@ -172,27 +171,20 @@ def _content_value(key: bytes, content: Content) -> tuple[Value | None, list[Obj
 
 
 def _staged(catalog: Catalog, repo: Repo, version: Version) -> Mapping[str, list[str]]:
-    """The key spaces with staged rows, by data UUID."""
+    """The key spaces with staged changes, by data UUID."""
     names = {number: uuid for uuid, number in repo.numbers.items()}
     found: dict[str, list[str]] = {}
-    sql = "SELECT DISTINCT data, space FROM staging WHERE version = ? ORDER BY data, space"
-    for number, space in catalog.store.database.rows(sql, (version.id,)):
+    for number, space in spaces_of(catalog.store.database, version.id):
         if number in names:  # else its instance was deleted
             found.setdefault(names[number], []).append(space)
     return found
 
 
-def _rows(
+def _changes(
     catalog: Catalog, version: int, data: int, space: str, pause: Pause, last: int = 2**63 - 1
 ) -> Iterator[edit.Edit]:
-    """The staged changes of a space in key order, up to a sequence number, a page a query: no transaction lasts."""
-    after = b""
-    sql = (
-        "SELECT key, kind, value, size FROM staging"
-        " WHERE version = ? AND data = ? AND space = ? AND key > ? AND seq <= ? ORDER BY key LIMIT ?"
-    )
-    while rows := catalog.store.database.rows(sql, (version, data, space, after, last, _PAGE)):
-        for key, kind, value, size in rows:
-            yield key, value_of(kind, value, size)
-        after = rows[-1][0]
+    """The staged changes of a space in key order, up to a sequence number, as a stream."""
+    streams = changes_in(catalog.store.database, catalog.nodes, version, data, space, last=last, pause=pause)
+    for keys, values in overlaid(streams):
+        yield from zip(keys, values, strict=True)
         pause()

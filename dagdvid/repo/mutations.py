@@ -13,10 +13,11 @@ from dagdvid.objects.tree.diff import diff
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY
 from dagdvid.registry import datatype
+from dagdvid.repo.batches import overlaid, present
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import read_commit
 from dagdvid.repo.model import Repo, Version
-from dagdvid.repo.staging import LOG, LOG_KEY, Layer, rows_in
+from dagdvid.repo.staging import LOG, LOG_KEY, Layer, changes_at
 
 __all__ = ["along", "mutations", "records"]
 
@@ -61,9 +62,11 @@ def _entries(
     current = version
     while current.commit is None:
         layers = [Layer(current.id, current.epoch)]
-        rows = rows_in(catalog.store.database, repo.numbers[instance.uuid], layers, LOG, first)
-        if rows is not None:
-            yield from ((key, value) for key, value in rows if value is not None)
+        number = repo.numbers[instance.uuid]
+        changes = changes_at(catalog.store.database, catalog.nodes, number, layers, LOG, first)
+        if changes is not None:
+            for keys, values in present(overlaid(changes)):
+                yield from zip(keys, values, strict=True)
             return
         current = catalog.repos()[repo.root].versions[version.uuid]  # it was folded in between
     own = read_commit(catalog.nodes, current.commit)

@@ -239,6 +239,7 @@ class Bind:
             "UPDATE versions SET state = 'committed', commit_id = ?, epoch = epoch + 1 WHERE id = ?",
             (self.commit, self.version),
         )
+        conn.execute("DELETE FROM runs WHERE version = ?", (self.version,))
         announce(conn, self.repo)
 
 
@@ -286,6 +287,7 @@ class BindData:
         if changed.rowcount != 1:
             raise RefMoved("the unversioned instance was folded meanwhile")
         conn.execute("DELETE FROM staging WHERE version = 0 AND data = ? AND seq <= ?", (self.data, self.last))
+        conn.execute("DELETE FROM runs WHERE version = 0 AND data = ? AND last <= ?", (self.data, self.last))
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class DropStaging:
         which, args = "version = ?", [self.version]
         if self.data is not None:
             which, args = "version = ? AND data = ?", [self.version, self.data]
+        conn.execute(f"DELETE FROM runs WHERE {which}", args)  # noqa: S608  words of ours
         some = f"SELECT version, data, space, key FROM staging WHERE {which} LIMIT ?"  # noqa: S608  words of ours
         sql = f"DELETE FROM staging WHERE (version, data, space, key) IN ({some})"  # noqa: S608  words of ours
         return conn.execute(sql, (*args, self.most)).rowcount
@@ -101,8 +102,6 @@ class DropOrphans:
 
     def apply(self, conn: sqlite3.Connection) -> int:
         """How many were removed."""
-        sql = (
-            "DELETE FROM staging WHERE data NOT IN (SELECT id FROM data)"
-            " OR (version != 0 AND version NOT IN (SELECT id FROM versions))"
-        )
-        return conn.execute(sql).rowcount
+        gone = "data NOT IN (SELECT id FROM data) OR (version != 0 AND version NOT IN (SELECT id FROM versions))"
+        conn.execute(f"DELETE FROM runs WHERE {gone}")  # noqa: S608  words of ours
+        return conn.execute(f"DELETE FROM staging WHERE {gone}").rowcount  # noqa: S608  words of ours

@@ -26,7 +26,7 @@ from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import AddVersion, Together
 from dagdvid.repo.snapshot import Base, VersionSnapshot
-from dagdvid.repo.staging import Stage
+from dagdvid.repo.stage import Stage
 from dagdvid.repo.txn import VersionTxn
 
 __all__ = ["Selection", "revert"]

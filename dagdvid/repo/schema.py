@@ -57,6 +57,19 @@ CREATE TABLE IF NOT EXISTS passcodes (      -- what must be said to rename or de
     salt        BLOB NOT NULL,
     hash        BLOB NOT NULL               -- scrypt
 );
+CREATE TABLE IF NOT EXISTS runs (           -- staged changes that are trees and not rows
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    version     INTEGER NOT NULL,
+    data        INTEGER NOT NULL,
+    space       TEXT NOT NULL,
+    after       INTEGER NOT NULL,           -- its changes have sequence numbers above this
+    last        INTEGER NOT NULL,           -- up to this one
+    entries     INTEGER NOT NULL,
+    size        INTEGER NOT NULL,           -- bytes of their keys and values
+    held        BLOB NOT NULL,              -- root of the tree of keys set
+    removed     BLOB NOT NULL               -- root of the tree of keys removed
+);
+CREATE INDEX IF NOT EXISTS runs_staged ON runs (version, data, space, last);
 CREATE TABLE IF NOT EXISTS remotes (
     repo        INTEGER NOT NULL REFERENCES repos (id),
     name        TEXT NOT NULL,

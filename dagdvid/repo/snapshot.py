@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from dagdvid.datatype import MAX_KEY, Instance, Stored
-from dagdvid.errors import BadRequest, Corrupt, MissingObject, UnknownName
+from dagdvid.errors import BadRequest, MissingObject, UnknownName
 from dagdvid.objects.blobs import read_values
 from dagdvid.objects.codecs import Codec
 from dagdvid.objects.local.database import Database
@@ -17,9 +16,10 @@ from dagdvid.objects.store import ObjectStore
 from dagdvid.objects.tree import read as tree
 from dagdvid.objects.tree.node import BLOB, Ref, Value
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
-from dagdvid.repo.staging import Layer, rows_in, rows_of
+from dagdvid.repo.batches import Batches, overlaid, present
+from dagdvid.repo.staging import Found, Layer, changes_at, staged_at
 
-__all__ = ["AboveLimit", "Base", "VersionSnapshot", "check_key", "merged_keys", "overlay"]
+__all__ = ["AboveLimit", "Base", "VersionSnapshot", "check_key", "merged_keys"]
 
 _LOAD = 256
 """Values that a scan loads together."""
@@ -83,7 +83,7 @@ class VersionSnapshot:
         for key in keys:
             check_key(key)
         base, staged = self._staged(space, keys)
-        return self._resolve(space, keys, base, staged)
+        return self._resolve(space, keys, base, staged.layers)
 
     def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
         """The bytes of located values.
@@ -144,26 +144,35 @@ class VersionSnapshot:
     def count(self, space: str) -> int:
         """How many keys a space has."""
         base, changes = self._changes(space, bare=True)
-        n = tree.count(self.nodes, self._root(base, space))
-        before = tree.get_many(self.nodes, self._root(base, space), [key for key, _ in changes])
-        for (_, after), old in zip(changes, before, strict=True):
-            n += (after is not None) - (old is not None)
+        root = self._root(base, space)
+        n = tree.count(self.nodes, root)
+        for keys, values in overlaid(changes):
+            before = tree.get_many(self.nodes, root, keys)
+            n += sum((after is not None) - (old is not None) for old, after in zip(before, values, strict=True))
         return n
 
     def scan(
         self, space: str, lo: bytes = b"", hi: bytes | None = None, *, bare: bool = False
     ) -> Iterator[tuple[list[bytes], list[Value]]]:
-        """Keys and tree values with lo <= key < hi, in batches: the staged ones copied at once, the rest streamed.
+        """Keys and tree values with lo <= key < hi, in batches: staged rows copied at once, the rest streamed.
 
-        `bare`: only the keys are wanted; staged values are left empty.
+        `bare`: only the keys are wanted; values of staged rows are left empty.
         """
         base, changes = self._changes(space, lo, hi, bare=bare)
         batches = tree.scan(self.nodes, self._root(base, space), lo, hi)
-        return batches if not changes else overlay(batches, changes)
+        return present(overlaid([*changes, batches])) if changes else batches
 
-    def staged_keys(self, space: str) -> list[bytes]:
+    def staged_keys(self, space: str) -> Iterator[bytes]:
         """The keys that have staged changes, in order."""
-        return [key for key, _ in self._changes(space, bare=True)[1]]
+        for keys, _ in overlaid(self._changes(space, bare=True)[1]):
+            yield from keys
+
+    def staged(self, space: str) -> tuple[bytes, Batches | None]:
+        """The root below the staged changes, and these in order, of one moment; None if there are none."""
+        base, changes = self._changes(space)
+        stream = overlaid(changes)
+        first = next(stream, None)
+        return self._root(base, space), None if first is None else chain([first], stream)
 
     def root(self, space: str) -> bytes:
         """The root below the staged changes."""
@@ -172,39 +181,34 @@ class VersionSnapshot:
     def _root(self, base: Base, space: str) -> bytes:
         return base.roots.get(space, EMPTY)
 
-    def _staged(self, space: str, keys: Sequence[bytes]) -> tuple[Base, list[dict[bytes, tuple[Value | None, int]]]]:
+    def _staged(self, space: str, keys: Sequence[bytes]) -> tuple[Base, Found]:
         while True:
             base = self.base
             if not base.layers:
-                return base, []
-            rows = rows_of(self._database, self.number, base.layers, space, keys)
-            if rows is not None:
-                return base, rows
+                return base, Found(0, [])
+            found = staged_at(self._database, self.nodes, self.number, base.layers, space, keys)
+            if found is not None:
+                return base, found
             self.base = self._refresh()
 
     def _changes(
         self, space: str, lo: bytes = b"", hi: bytes | None = None, *, bare: bool = False
-    ) -> tuple[Base, list[tuple[bytes, Value | None]]]:
+    ) -> tuple[Base, list[Batches]]:
         while True:
             base = self.base
             if not base.layers:
                 return base, []
-            rows = rows_in(self._database, self.number, base.layers, space, lo, hi, bare=bare)
-            if rows is not None:
-                return base, rows
+            changes = changes_at(self._database, self.nodes, self.number, base.layers, space, lo, hi, bare=bare)
+            if changes is not None:
+                return base, changes
             self.base = self._refresh()
 
     def _resolve(
-        self,
-        space: str,
-        keys: Sequence[bytes],
-        base: Base,
-        staged: Sequence[Mapping[bytes, tuple[Value | None, int]]],
+        self, space: str, keys: Sequence[bytes], base: Base, staged: Sequence[Mapping[bytes, Value | None]]
     ) -> list[Value | None]:
         found: dict[bytes, Value | None] = {}
         for rows in reversed(staged):
-            for key, (value, _) in rows.items():
-                found[key] = value
+            found.update(rows)
         root = self._root(base, space)
         if len(keys) == 1:
             return [found[keys[0]] if keys[0] in found else tree.get(self.nodes, root, keys[0])]
@@ -218,32 +222,6 @@ def check_key(key: bytes) -> None:
     """Raises BadRequest: a key that no tree can hold."""
     if not 0 < len(key) <= MAX_KEY:
         raise BadRequest(f"a key must have 1 to {MAX_KEY} bytes, this one has {len(key)}")
-
-
-def overlay(
-    batches: Iterator[tuple[list[bytes], list[Value]]], changes: list[tuple[bytes, Value | None]]
-) -> Iterator[tuple[list[bytes], list[Value]]]:
-    """Batches with sorted changes laid over them."""
-    at = 0
-    keys_changed = [key for key, _ in changes]
-    for keys, values in batches:
-        if not keys:
-            raise Corrupt("an empty batch in a scan")
-        end = bisect_left(keys_changed, keys[-1] + b"\0", at)
-        if end == at:
-            yield keys, values
-            continue
-        merged: dict[bytes, Value | None] = dict(zip(keys, values, strict=True))
-        merged.update(changes[at:end])
-        at = end
-        yield from _batch(sorted(merged.items(), key=lambda item: item[0]))
-    yield from _batch(changes[at:])
-
-
-def _batch(entries: Sequence[tuple[bytes, Value | None]]) -> Iterator[tuple[list[bytes], list[Value]]]:
-    present = [(key, value) for key, value in entries if value is not None]
-    if present:
-        yield [key for key, _ in present], [value for _, value in present]
 
 
 def merged_keys(*streams: Iterator[bytes]) -> Iterator[bytes]:

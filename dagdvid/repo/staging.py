@@ -1,28 +1,36 @@
-"""Staged changes: rows of open versions in the embedded database, and the operation that adds them (SPEC 6.5)."""
+"""What is staged: rows and runs of versions that have no trees yet, read at one moment (SPEC 6.5)."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
-from dagdvid.errors import Locked, StaleRead, UnknownName
 from dagdvid.objects.local.database import Database
-from dagdvid.objects.local.store import next_value
-from dagdvid.objects.store import Object
 from dagdvid.objects.tree.node import INLINE, Ref, Value
+from dagdvid.objects.tree.nodes import Nodes
+from dagdvid.repo.batches import Batches, in_batches
+from dagdvid.repo.runs import Run, changes_of, pile, settle
 
 __all__ = [
     "LOG",
     "LOG_KEY",
     "MUTATION_START",
     "REMOVED",
+    "Found",
     "Layer",
-    "Row",
-    "Stage",
+    "changes_at",
+    "changes_in",
+    "epochs_hold",
+    "moment",
     "mutation_counter",
-    "rows_in",
-    "rows_of",
+    "newest",
+    "runs_of",
+    "spaces_of",
+    "staged_at",
     "value_of",
 ]
 
@@ -34,9 +42,7 @@ LOG = "log"
 LOG_KEY = 16
 """Bytes of its keys: the mutation id, and the beginning of the record's hash."""
 _PART = 400
-
-Row = tuple[str, bytes, int, bytes, int]
-"""space, key, kind, value, size."""
+_PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,15 @@ class Layer:
 
     version: int
     epoch: int
+
+
+class Found(NamedTuple):
+    """What is staged under some keys."""
+
+    moment: int
+    """The first sequence number that was not given out yet: any change from here on came later."""
+    layers: list[dict[bytes, Value | None]]
+    """For each layer those keys that it has; None where it removes."""
 
 
 def mutation_counter(repo: int) -> str:
@@ -59,16 +74,8 @@ def value_of(kind: int, value: bytes, size: int) -> Value | None:
     return None if kind == REMOVED else Ref(kind, value, size)
 
 
-def row_of(space: str, key: bytes, value: Value | None) -> Row:
-    """The row of a change."""
-    if value is None:
-        return space, key, REMOVED, b"", 0
-    if isinstance(value, Ref):
-        return space, key, value.kind, value.id, value.size
-    return space, key, INLINE, value, len(value)
-
-
-def _epochs_hold(conn: sqlite3.Connection, data: int, layers: Sequence[Layer]) -> bool:
+def epochs_hold(conn: sqlite3.Connection, data: int, layers: Sequence[Layer]) -> bool:
+    """Whether the staging of layers, and what lies below it, is still what it was when they were looked up."""
     for layer in layers:
         if layer.version:
             row = conn.execute("SELECT epoch FROM versions WHERE id = ?", (layer.version,)).fetchone()
@@ -79,55 +86,89 @@ def _epochs_hold(conn: sqlite3.Connection, data: int, layers: Sequence[Layer]) -
     return True
 
 
-def rows_of(
-    database: Database, data: int, layers: Sequence[Layer], space: str, keys: Sequence[bytes]
-) -> list[dict[bytes, tuple[Value | None, int]]] | None:
-    """For each layer the staged (value, sequence number) of those keys that have one, all at one moment.
+def moment(conn: sqlite3.Connection) -> int:
+    """The next sequence number."""
+    row = conn.execute("SELECT value FROM counters WHERE name = 'seq'").fetchone()
+    return int(row[0]) if row else 1
 
-    None if a layer was folded since it was looked up: look again.
-    """
+
+def runs_of(conn: sqlite3.Connection, version: int, data: int, space: str) -> list[Run]:
+    """The runs of a key space, newest first."""
+    sql = (
+        "SELECT id, after, last, entries, held, removed FROM runs"
+        " WHERE version = ? AND data = ? AND space = ? ORDER BY last DESC"
+    )
+    return [Run(*row) for row in conn.execute(sql, (version, data, space))]
+
+
+def spaces_of(database: Database, version: int, data: int | None = None) -> list[tuple[int, str]]:
+    """The instances, by local number, and key spaces of which a version has something staged; of one, or of all."""
+    which = "version = ?1" if data is None else "version = ?1 AND data = ?2"
+    some = f"SELECT data, space FROM staging WHERE {which} UNION SELECT data, space FROM runs WHERE {which}"  # noqa: S608
+    args = (version,) if data is None else (version, data)
+    return [(number, space) for number, space in database.rows(some + " ORDER BY data, space", args)]
+
+
+def newest(database: Database, version: int, data: int) -> int:
+    """The number of the last change of an instance that is staged; 0 if there is none. Walks its rows."""
+    sql = (
+        "SELECT max(n) FROM (SELECT max(seq) AS n FROM staging WHERE version = ?1 AND data = ?2"
+        " UNION ALL SELECT max(last) FROM runs WHERE version = ?1 AND data = ?2)"
+    )
+    return int(database.rows(sql, (version, data))[0][0] or 0)
+
+
+def staged_at(
+    database: Database, nodes: Nodes, data: int, layers: Sequence[Layer], space: str, keys: Sequence[bytes]
+) -> Found | None:
+    """What is staged under keys, all at one moment. None if a layer was folded since it was looked up: look again."""
     conn = database.reader
     if len(keys) == 1 and len(layers) == 1 and layers[0].version:
-        return _row_of(conn, data, layers[0], space, keys[0])
+        row = conn.execute(_ONE, (data, space, data, space, keys[0], layers[0].version)).fetchone()
+        if row is None or row[0] != layers[0].epoch:
+            return None
+        _, last, now, kind, value, size, seq = row
+        if last is None or (seq is not None and seq > last):
+            return Found(now or 1, [{} if kind is None else {keys[0]: value_of(kind, value, size)}])
     conn.execute("BEGIN")
     try:
-        if not _epochs_hold(conn, data, layers):
+        if not epochs_hold(conn, data, layers):
             return None
-        found = []
-        for layer in layers:
-            rows: dict[bytes, tuple[Value | None, int]] = {}
-            for start in range(0, len(keys), _PART):
-                part = keys[start : start + _PART]
-                marks = ",".join("?" * len(part))
-                sql = (
-                    "SELECT key, kind, value, size, seq FROM staging"  # noqa: S608  marks only
-                    f" WHERE version = ? AND data = ? AND space = ? AND key IN ({marks})"
-                )
-                for key, kind, value, size, seq in conn.execute(sql, (layer.version, data, space, *part)).fetchall():
-                    rows[key] = (value if kind == INLINE else value_of(kind, value, size)), seq
-            found.append(rows)
-        return found
+        now = moment(conn)
+        staged = [(_rows(conn, layer.version, data, space, keys), runs_of(conn, layer.version, data, space))
+                  for layer in layers]  # fmt: skip
     finally:
         conn.execute("COMMIT")
+    return Found(now, [settle(nodes, keys, rows, runs) for rows, runs in staged])
 
 
-def _row_of(
-    conn: sqlite3.Connection, data: int, layer: Layer, space: str, key: bytes
-) -> list[dict[bytes, tuple[Value | None, int]]] | None:
-    """`rows_of` for one key of one version: by far the most frequent, and one statement needs no transaction."""
-    row = conn.execute(
-        "SELECT v.epoch, s.kind, s.value, s.size, s.seq FROM versions v LEFT JOIN staging s"
-        " ON s.version = v.id AND s.data = ? AND s.space = ? AND s.key = ? WHERE v.id = ?",
-        (data, space, key, layer.version),
-    ).fetchone()
-    if row is None or row[0] != layer.epoch:
-        return None
-    _, kind, value, size, seq = row
-    return [{} if kind is None else {key: (value_of(kind, value, size), seq)}]
+_ONE = """
+SELECT v.epoch, (SELECT max(last) FROM runs WHERE version = v.id AND data = ? AND space = ?),
+    (SELECT value FROM counters WHERE name = 'seq'), s.kind, s.value, s.size, s.seq
+FROM versions v LEFT JOIN staging s ON s.version = v.id AND s.data = ? AND s.space = ? AND s.key = ? WHERE v.id = ?
+"""
+"""One key of one version: by far the most frequent, and one statement needs no transaction."""
 
 
-def rows_in(
+def _rows(
+    conn: sqlite3.Connection, version: int, data: int, space: str, keys: Sequence[bytes]
+) -> dict[bytes, tuple[Value | None, int]]:
+    rows: dict[bytes, tuple[Value | None, int]] = {}
+    for start in range(0, len(keys), _PART):
+        part = keys[start : start + _PART]
+        marks = ",".join("?" * len(part))
+        sql = (
+            "SELECT key, kind, value, size, seq FROM staging"  # noqa: S608  marks only
+            f" WHERE version = ? AND data = ? AND space = ? AND key IN ({marks})"
+        )
+        for key, kind, value, size, seq in conn.execute(sql, (version, data, space, *part)):
+            rows[key] = value_of(kind, value, size), seq
+    return rows
+
+
+def changes_at(
     database: Database,
+    nodes: Nodes,
     data: int,
     layers: Sequence[Layer],
     space: str,
@@ -135,30 +176,44 @@ def rows_in(
     hi: bytes | None = None,
     *,
     bare: bool = False,
-) -> list[tuple[bytes, Value | None]] | None:
-    """The staged changes with lo <= key < hi in order, the first layer winning, all at one moment; None as above.
+) -> list[Batches] | None:
+    """The staged changes with lo <= key < hi, all at one moment, as streams of which the first counts; None as above.
 
-    `bare`: the values are not wanted, and are left empty; those of removed keys are None all the same.
+    Rows are copied at once, and few: upkeep makes runs of them. Runs are immutable, and read as the streams are.
+    `bare`: the values of rows are not wanted, and are left empty; those of removed keys are None all the same.
     """
     conn = database.reader
     conn.execute("BEGIN")
     try:
-        if not _epochs_hold(conn, data, layers):
+        if not epochs_hold(conn, data, layers):
             return None
-        found = [_select(conn, layer.version, data, space, lo, hi, bare) for layer in layers]
+        staged = []
+        for layer in layers:
+            runs = runs_of(conn, layer.version, data, space)
+            ends = [-run.last for run in runs]
+            staged.append((_select(conn, layer.version, data, space, lo, hi, bare, ends), runs))
     finally:
         conn.execute("COMMIT")
-    if len(found) == 1:
-        return found[0]
-    merged = {key: value for rows in reversed(found) for key, value in rows}
-    return sorted(merged.items(), key=lambda item: item[0])
+    streams: list[Batches] = []
+    for slots, runs in staged:
+        if runs or slots[0]:
+            streams += pile([in_batches(slot) for slot in slots], [changes_of(nodes, run, lo, hi) for run in runs])
+    return streams
 
 
 def _select(
-    conn: sqlite3.Connection, version: int, data: int, space: str, lo: bytes, hi: bytes | None, bare: bool
-) -> list[tuple[bytes, Value | None]]:
+    conn: sqlite3.Connection,
+    version: int,
+    data: int,
+    space: str,
+    lo: bytes,
+    hi: bytes | None,
+    bare: bool,
+    ends: Sequence[int],
+) -> list[list[tuple[bytes, Value | None]]]:
+    """Rows by the runs that they lie between, of which `ends` has the last numbers, negative and ascending."""
     sql = (
-        f"SELECT key, kind{'' if bare else ', value, size'} FROM staging"  # noqa: S608  names of columns only
+        f"SELECT key, kind{'' if bare else ', value, size'}{', seq' if ends else ''} FROM staging"  # noqa: S608
         " WHERE version = ? AND data = ? AND space = ? AND key >= ?"
     )
     args: list[object] = [version, data, space, lo]
@@ -166,63 +221,47 @@ def _select(
         sql += " AND key < ?"
         args.append(hi)
     rows = conn.execute(sql + " ORDER BY key", args).fetchall()
+    changes: list[tuple[bytes, Value | None]]
     if bare:
-        return [(key, None if kind == REMOVED else b"") for key, kind in rows]
-    return [(key, value if kind == INLINE else value_of(kind, value, size)) for key, kind, value, size in rows]
+        changes = [(row[0], None if row[1] == REMOVED else b"") for row in rows]
+    else:
+        changes = [(row[0], row[2] if row[1] == INLINE else value_of(*row[1:4])) for row in rows]
+    if not ends:
+        return [changes]
+    slots: list[list[tuple[bytes, Value | None]]] = [[] for _ in range(len(ends) + 1)]
+    for change, row in zip(changes, rows, strict=True):
+        slots[bisect_right(ends, -row[-1])].append(change)
+    return slots
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Add changes to an open version (0: to an unversioned instance), if what they rest on still stands."""
-
-    version: int
-    data: int
-    rows: Sequence[Row]
-    reads: Mapping[tuple[str, bytes], int]
-    """Sequence number of each key that was read; 0 if it had no row."""
-    objects: Sequence[Object]
-    epoch: int = 0
-    """Of the unversioned instance when it was read: what lies below its rows changes with it."""
-    repo: int = 0
-    logged: Sequence[tuple[bytes, Value]] = ()
-    """Records for the mutation log: the last half of the key, and the value."""
-
-    def apply(self, conn: sqlite3.Connection) -> None:
-        """Raises Locked: committed meanwhile; StaleRead: a key read has changed; UnknownName: deleted meanwhile."""
-        if conn.execute("SELECT 1 FROM data WHERE id = ?", (self.data,)).fetchone() is None:
-            raise UnknownName("the data instance was deleted meanwhile")
-        if self.version:
-            row = conn.execute("SELECT state, epoch FROM versions WHERE id = ?", (self.version,)).fetchone()
-            if row is None or row[0] != "open":
-                raise Locked("the version was committed meanwhile")
-            if self.reads and row[1] != self.epoch:
-                raise StaleRead("what lies below the version has changed meanwhile")
-        elif self.reads and not _epochs_hold(conn, self.data, [Layer(0, self.epoch)]):
-            raise StaleRead("what lies below the unversioned instance has changed meanwhile")
-        for (space, key), seq in self.reads.items():
-            row = conn.execute(
-                "SELECT seq FROM staging WHERE version = ? AND data = ? AND space = ? AND key = ?",
-                (self.version, self.data, space, key),
-            ).fetchone()
-            if (row[0] if row else 0) != seq:
-                raise StaleRead("what the request read has changed meanwhile")
-        rows = [*self.rows, *self._log_rows(conn)]
-        first = next_value(conn, "seq", len(rows), start=1)
-        conn.executemany(
-            "INSERT INTO staging VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " kind = excluded.kind, value = excluded.value, size = excluded.size, seq = excluded.seq",
-            _numbered(self.version, self.data, rows, first),
-        )
-
-    def _log_rows(self, conn: sqlite3.Connection) -> list[Row]:
-        """The records, each under the next mutation id of the repo."""
-        if not self.logged:
-            return []
-        first = next_value(conn, mutation_counter(self.repo), len(self.logged), start=MUTATION_START)
-        keys = ((first + i).to_bytes(LOG_KEY // 2, "big") + tail for i, (tail, _) in enumerate(self.logged))
-        return [row_of(LOG, key, value) for key, (_, value) in zip(keys, self.logged, strict=True)]
+def changes_in(
+    database: Database,
+    nodes: Nodes,
+    version: int,
+    data: int,
+    space: str,
+    *,
+    after: int = 0,
+    last: int = 2**63 - 1,
+    pause: Callable[[], None] = lambda: None,
+) -> list[Batches]:
+    """As `changes_at`, of one layer that changes no more, or of changes numbered after < n <= last: rows by pages."""
+    runs = [run for run in runs_of(database.reader, version, data, space) if after < run.last <= last]
+    ends = [last, *(run.last for run in runs), after]
+    rows = [_pages(database, version, data, space, low, high, pause) for high, low in pairwise(ends)]
+    return pile(rows, [changes_of(nodes, run) for run in runs])
 
 
-def _numbered(version: int, data: int, rows: Iterable[Row], first: int) -> Iterator[tuple[object, ...]]:
-    for i, (space, key, kind, value, size) in enumerate(rows):
-        yield version, data, space, key, kind, value, size, first + i
+def _pages(
+    database: Database, version: int, data: int, space: str, low: int, high: int, pause: Callable[[], None]
+) -> Iterator[tuple[list[bytes], list[Value | None]]]:
+    """The rows with low < sequence number <= high, a page a query: no transaction lasts."""
+    key = b""
+    sql = (
+        "SELECT key, kind, value, size FROM staging WHERE version = ? AND data = ? AND space = ? AND key > ?"
+        " AND seq > ? AND seq <= ? ORDER BY key LIMIT ?"
+    )
+    while rows := database.rows(sql, (version, data, space, key, low, high, _PAGE)):
+        yield [row[0] for row in rows], [value_of(*row[1:]) for row in rows]
+        key = rows[-1][0]
+        pause()

@@ -24,6 +24,8 @@ def statistics(catalog: Catalog) -> dict[str, Any]:
     )
     open_objects = next(utils.query("SELECT count(*) AS n FROM entries"))["n"]
     staged = next(utils.query("SELECT count(*) AS n, coalesce(sum(length(key) + size), 0) AS bytes FROM staging"))
+    runs = next(utils.query("SELECT count(*) AS n, total(entries) AS keys, total(size) AS bytes FROM runs"))
+    sealed = next(utils.query("SELECT count(*) AS n FROM versions WHERE state = 'sealed'"))
     return {
         "store": {
             "directory": str(catalog.store.folder),
@@ -35,8 +37,10 @@ def statistics(catalog: Catalog) -> dict[str, Any]:
                 for row in packs
             ],
             "database_bytes": catalog.store.database.path.stat().st_size,
-            "staged_keys": staged["n"],
-            "staged_bytes": staged["bytes"],
+            "staged_keys": staged["n"] + int(runs["keys"]),
+            "staged_bytes": staged["bytes"] + int(runs["bytes"]),
+            "staged_runs": runs["n"],
+            "sealed_versions": sealed["n"],
         },
         "repos": {root: _repo(catalog, repo) for root, repo in sorted(catalog.repos().items())},
     }

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
-from dagdvid.errors import BadRequest
+from dagdvid.errors import BadRequest, StaleRead
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType, object_id
 from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import Value
+from dagdvid.objects.tree.nodes import NodeWriter
+from dagdvid.repo.batches import in_batches, overlaid, present
 from dagdvid.repo.model import Repo
 from dagdvid.repo.record import now
-from dagdvid.repo.snapshot import VersionSnapshot, check_key, overlay
-from dagdvid.repo.staging import LOG_KEY, Row, Stage, row_of
+from dagdvid.repo.runs import RUN, NewRun, make_run
+from dagdvid.repo.snapshot import VersionSnapshot, check_key
+from dagdvid.repo.stage import Row, Stage, row_of
+from dagdvid.repo.staging import LOG_KEY
 
 __all__ = ["VersionTxn"]
 
@@ -36,7 +41,8 @@ class VersionTxn(VersionSnapshot):
         self._changed: dict[str, dict[bytes, Value | None]] = {}
         self._objects: dict[bytes, Object] = {}
         self.store = _Overlay(self._objects, self.nodes.store)
-        self._reads: dict[tuple[str, bytes], int] = {}
+        self._reads: dict[tuple[str, bytes], tuple[int, Value | None]] = {}
+        """When each key was read (`staging.Found`), and what it held."""
         self._logged: list[tuple[bytes, Value]] = []
         self._epoch: int | None = None
         self.properties: dict[str, Any] = {}
@@ -114,21 +120,35 @@ class VersionTxn(VersionSnapshot):
         base, staged = self._staged(space, keys)
         if self._epoch is None and base.layers:
             self._epoch = base.layers[0].epoch
-        own = staged[0] if staged else {}  # the layers below are sealed and cannot change
-        for key in keys:
-            self._reads.setdefault((space, key), own[key][1] if key in own else 0)
+        found = self._resolve(space, keys, base, staged.layers)
+        for key, value in zip(keys, found, strict=True):
+            self._reads.setdefault((space, key), (staged.moment, value))
         changed = self._changed.get(space, {})
-        found = self._resolve(space, keys, base, staged)
         return [changed.get(key, value) for key, value in zip(keys, found, strict=True)]
+
+    def confirm(self) -> None:
+        """Look again at all that was read, at a later moment.
+
+        Raises:
+            StaleRead: it is not what it was.
+        """
+        reads, self._reads, self._epoch = self._reads, {}, None
+        spaces: dict[str, list[bytes]] = {}
+        for space, key in reads:
+            spaces.setdefault(space, []).append(key)
+        for space, keys in spaces.items():
+            self.locate(space, keys)
+        if any(self._reads[at][1] != value for at, (_, value) in reads.items()):
+            raise StaleRead("what the request read has changed meanwhile")
 
     def scan(
         self, space: str, lo: bytes = b"", hi: bytes | None = None, *, bare: bool = False
     ) -> Iterator[tuple[list[bytes], list[Value]]]:
         """As a snapshot, with own changes laid over."""
         changed = self._changed.get(space, {})
-        own = sorted((k, v) for k, v in changed.items() if k >= lo and (hi is None or k < hi))
+        own = sorted(k for k in changed if k >= lo and (hi is None or k < hi))
         batches = super().scan(space, lo, hi, bare=bare)
-        return overlay(batches, own) if own else batches
+        return present(overlaid([in_batches([(key, changed[key]) for key in own]), batches])) if own else batches
 
     def count(self, space: str) -> int:
         """As a snapshot, with own changes counted."""
@@ -139,16 +159,30 @@ class VersionTxn(VersionSnapshot):
         return n
 
     def stage(self, version: int) -> Stage | None:
-        """The operation that makes the changes; None if there are none."""
-        rows: list[Row] = [
-            row_of(space, key, value)
-            for space, changed in sorted(self._changed.items())
-            for key, value in sorted(changed.items(), key=lambda item: item[0])
-        ]
-        if not rows and not self._logged:
+        """The operation that makes the changes; None if there are none. Many changes of a space become a run of it."""
+        rows: list[Row] = []
+        runs: list[NewRun] = []
+        writer = NodeWriter(self.nodes)
+        for space, changed in sorted(self._changed.items()):
+            entries = sorted(changed.items(), key=lambda item: item[0])
+            if len(entries) > RUN:
+                runs.append(make_run(writer, space, in_batches(entries)))
+            else:
+                rows += [row_of(space, key, value) for key, value in entries]
+        if not rows and not runs and not self._logged:
             return None
-        epoch = 0 if self._epoch is None else self._epoch
-        return Stage(version, self.number, rows, self._reads, self.objects, epoch, self.home.id, self._logged)
+        objects = [*self.objects, *writer.take()]
+        epoch = self._epoch or 0
+        moments = self.moments()
+        return Stage(version, self.number, rows, moments, objects, epoch, self.home.id, self._logged, runs)
+
+    def moments(self) -> dict[tuple[str, bytes], int]:
+        """When each key was read."""
+        return {at: moment for at, (moment, _) in self._reads.items()}
+
+    def again(self, operation: Stage) -> Stage:
+        """The operation, on what was confirmed meanwhile."""
+        return replace(operation, reads=self.moments(), epoch=self._epoch or 0)
 
 
 class _Overlay:

@@ -1,4 +1,4 @@
-"""The background thread of a process: it folds what was sealed, beside requests, and gives up when told to stop."""
+"""The background thread of a process: it folds what was sealed, and keeps the staging of open versions small."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable
 
 from dagdvid.errors import DagdvidError, DamageError
+from dagdvid.objects.local.turns import take_turn
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.staging import spaces_of
+from dagdvid.repo.tidy import Pause, tidy_instance
 
 __all__ = ["Upkeep"]
 
@@ -18,7 +21,10 @@ GRACE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 """Seconds after which work that failed is tried again, twice as long each time."""
 
-Work = Callable[[Catalog, fold.Pause], object]
+TIDY_AFTER, RUN_COUNTS = 16_384, 2048
+"""Rows after which the staging of an instance in a version is looked at, and how many rows a run counts for."""
+
+Work = Callable[[Catalog, Pause], object]
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ class Upkeep:
         self._grace = grace
         self._work: dict[str, tuple[float, float, Work]] = {}
         """By what it is about: when it is due, the pause after a failure, and what to do."""
+        self._staged: dict[tuple[int, int], int] = {}
+        """What came since it was last looked at; threads may lose some of each other's counts, which costs nothing."""
         self._wake = threading.Condition()
         self._closing = False
         self._busy = False
@@ -47,12 +55,20 @@ class Upkeep:
     def sealed(self, root: str, uuid: str) -> None:
         """As `catalog.Upkeep`."""
 
-        def work(catalog: Catalog, pause: fold.Pause) -> None:
+        def work(catalog: Catalog, pause: Pause) -> None:
             repo = catalog.repos().get(root)
             if repo is not None and uuid in repo.versions:  # else it was deleted meanwhile
                 fold.fold(catalog, root, uuid, pause)
 
         self._add(f"the commit of version {uuid}", work)
+
+    def staged(self, version: int, data: int, rows: int, runs: int) -> None:
+        """As `catalog.Upkeep`."""
+        n = self._staged.get((version, data), 0) + rows + RUN_COUNTS * runs
+        self._staged[version, data] = n if n < TIDY_AFTER else 0
+        if n >= TIDY_AFTER:
+            what = f"the tidying of instance {data} in version {version}"
+            self._add(what, lambda catalog, pause: _tidy(catalog, version, data, pause))
 
     def settle(self) -> None:
         """Wait until nothing is left but what failed and will be tried again."""
@@ -111,7 +127,7 @@ class Upkeep:
         time.sleep(0)  # requests go first
 
 
-def _resume(catalog: Catalog, pause: fold.Pause) -> None:
+def _resume(catalog: Catalog, pause: Pause) -> None:
     """What was left undone."""
     for root, uuid in fold.unfinished(catalog):
         log.info("finishing the commit of version %s", uuid)
@@ -120,3 +136,15 @@ def _resume(catalog: Catalog, pause: fold.Pause) -> None:
         except DamageError as error:
             log.error("the commit of version %s cannot be finished: %s", uuid, error)
     fold.leftover(catalog, pause)
+    for repo in catalog.repos().values():
+        for version in repo.versions.values():
+            if version.state == "open":
+                for data in sorted({data for data, _ in spaces_of(catalog.store.database, version.id)}):
+                    _tidy(catalog, version.id, data, pause)
+    for data in sorted({data for data, _ in spaces_of(catalog.store.database, 0)}):
+        _tidy(catalog, 0, data, pause)
+
+
+def _tidy(catalog: Catalog, version: int, data: int, pause: Pause) -> None:
+    with take_turn(catalog.store.folder, pause):
+        tidy_instance(catalog, version, data, pause)

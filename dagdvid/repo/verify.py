@@ -261,4 +261,12 @@ def _staged(walk: Walk, version: int) -> Iterator[None]:
         for name, item in walk.fetch([value]):
             walk.value(Ref(kind, name, size), item)
         yield
+    sql = "SELECT data, space, held, removed FROM runs WHERE version = ?"
+    for data, space, held, removed in walk.catalog.store.database.rows(sql, (version,)):
+        walk.at(numbers.get(data, ""), space)
+        yield from walk.values(held)
+        for entries in walk.tree(removed):
+            if any(value != b"" for _, value in entries):
+                walk.problem(Corrupt("a run with a removed key that has a value"), removed)
+            yield
     walk.at()

@@ -140,7 +140,7 @@ def test_open_views_follow_and_open_transactions_are_run_again(graph: Graph, adm
     older = view.get("keys", key)
     admin.put(graph.root, "k", b"amended")
     assert view.get("keys", key) != older
-    with pytest.raises(StaleRead, match="below the version"):
+    with pytest.raises(StaleRead, match="has changed meanwhile"):
         graph.catalog.commit_txn(txn, graph.version(child))
 
 
