@@ -18,6 +18,7 @@ EXPECTED = {
     "too-large": 413,
     "conflict": 409,
     "stale-read": 409,
+    "unconfirmed": 409,
     "ref-moved": 409,
     "diverged": 409,
     "damage": 500,
