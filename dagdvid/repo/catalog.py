@@ -42,6 +42,7 @@ from dagdvid.repo.txn import VersionTxn
 __all__ = ["Catalog", "Upkeep"]
 
 _ROOTS_KEPT = 100_000
+_MEANINGS_KEPT = 10_000
 _TRIES = 20
 _NOTHING = Later()
 
@@ -73,6 +74,8 @@ class Catalog:
         self._recording = threading.Lock()
         self._generation = -1
         self._repos: dict[str, Repo] = {}
+        self._meanings: tuple[Mapping[str, Repo], dict[str, tuple[Repo, Version]]] = {}, {}
+        """What texts mean in one state of the repos: a state is never changed, but replaced by the next."""
         self._roots: dict[tuple[bytes, str], Mapping[str, bytes]] = {}
         self._commit_roots: dict[bytes, bytes] = {}
 
@@ -100,11 +103,14 @@ class Catalog:
 
     def find(self, text: str) -> tuple[Repo, Version]:
         """The version that a text means (see `names`), and its repo."""
-        for repo in self.repos().values():
-            version = repo.versions.get(text)
-            if version is not None and is_uuid(text) and not version.hidden:
-                return repo, version
-        return find_version(list(self.repos().values()), text)
+        repos = self.repos()
+        of, meanings = self._meanings
+        if of is not repos or len(meanings) >= _MEANINGS_KEPT:
+            of, meanings = self._meanings = repos, {}
+        found = meanings.get(text)
+        if found is None:
+            found = meanings[text] = _find(repos, text)
+        return found
 
     def mutation_id(self, repo: Repo) -> int:
         """The next mutation id of a repo."""
@@ -396,6 +402,14 @@ class Catalog:
             )
         self._repos = {row[1]: repos[row[1]] for row in rows}
         self._generation = generation
+
+
+def _find(repos: Mapping[str, Repo], text: str) -> tuple[Repo, Version]:
+    for repo in repos.values():
+        version = repo.versions.get(text)
+        if version is not None and is_uuid(text) and not version.hidden:
+            return repo, version
+    return find_version(list(repos.values()), text)
 
 
 def _check_name(text: str) -> None:
