@@ -20,6 +20,7 @@ from .incoming import ClientGone, Scope, content_length, decoded_request, read_b
 from .outgoing import abandon, primed
 from .pool import Pool
 from .problems import crash, not_found, problem
+from .together import Together
 
 if TYPE_CHECKING:
     from dagdvid.server import Found, Server
@@ -54,6 +55,7 @@ class Dispatch:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.pool = Pool()
+        self.together = Together()
         self.help = help_pages.table(server)
 
     def find(self, method: str, path: str) -> Target | None:
@@ -116,12 +118,13 @@ class Dispatch:
         if not (target.route.hot and target.route.mutates and target.found) or len(request.body) > SMALL_WRITE:
             return None
         self.pool.check()
-        pending = self.server.write_at_once(request, SMALL_WRITE)
-        if pending is None:
+        prepared = self.server.prepare(request, SMALL_WRITE)
+        if prepared is None:
             return None
         with suppress(StaleRead):
-            await self.pool.follow(pending.done)
-            return pending.reply
+            async with self.together:
+                await self.pool.follow(prepared.submit())
+            return prepared.reply
         return None
 
     def refusal(self, error: Exception, method: str, path: str) -> Reply:

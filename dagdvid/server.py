@@ -70,12 +70,12 @@ class Found(NamedTuple):
     """Of a "data" route: the version that was meant, as it was then."""
 
 
-class Pending(NamedTuple):
-    """A change on its way to the disk."""
+class Prepared(NamedTuple):
+    """A change that is ready to be made."""
 
     reply: Reply
-    done: Future[Any]
-    """Ends when the change is durable, or with its error; StaleRead: what it read has changed, so `handle` it."""
+    submit: Callable[[], Future[Any]]
+    """The future ends when it is durable, or with its error; StaleRead: what it read has changed, so `handle` it."""
 
 
 @contextmanager
@@ -317,8 +317,8 @@ class Server:
         except AboveLimit:
             return None
 
-    def write_at_once(self, request: Request, most: int) -> Pending | None:
-        """As `handle`, for a request that changes an instance and is quickly prepared; it is durable a little later.
+    def prepare(self, request: Request, most: int) -> Prepared | None:
+        """As `handle`, for a request that changes an instance and is quickly prepared; `submit` then makes the change.
 
         None where it takes more: an amendment, a change of properties, or values of more than `most` bytes to load.
 
@@ -336,8 +336,8 @@ class Server:
             reply = found.route.handler(instance, txn, _with_args(request, found.args))
         except AboveLimit:
             return None
-        done = self.catalog.submit_txn(txn, found.target.version) if isinstance(reply.body, bytes) else None
-        return None if done is None else Pending(reply, done)
+        submit = self.catalog.prepared_txn(txn, found.target.version) if isinstance(reply.body, bytes) else None
+        return None if submit is None else Prepared(reply, submit)
 
     def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
         target = Target(*self.catalog.find(parts[1]))

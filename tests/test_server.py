@@ -143,16 +143,16 @@ def test_repos_info_is_json(server: Server, root: str):
 
 def test_small_writes_need_not_be_waited_for(server: Server, root: str):
     path = f"/api/node/{root}/kv/key/at-once"
-    pending = server.write_at_once(Request("POST", path, body=b"small"), 1000)
-    assert pending is not None
-    assert pending.reply.status == 200
-    pending.done.result(10)
+    prepared = server.prepare(Request("POST", path, body=b"small"), 1000)
+    assert prepared is not None
+    assert prepared.reply.status == 200
+    prepared.submit().result(10)
     assert ask(server, "GET", path).body == b"small"
     for method, other in (("GET", path), ("POST", f"/api/node/{root}/kv/info"), ("POST", f"/api/node/{root}/log")):
-        assert server.write_at_once(Request(method, other, body=b"{}"), 1000) is None
+        assert server.prepare(Request(method, other, body=b"{}"), 1000) is None
     ask(server, "POST", f"/api/node/{root}/commit", b"{}")
     for admin in (True, False):  # an amendment, or an error: `handle` knows
-        assert server.write_at_once(Request("POST", path, body=b"late", admin=admin), 1000) is None
+        assert server.prepare(Request("POST", path, body=b"late", admin=admin), 1000) is None
     assert ask(server, "GET", path).body == b"small"
 
 
@@ -161,8 +161,8 @@ def test_small_writes_to_a_version_that_is_committed_meanwhile(server: Server, r
     found = server.find("POST", path)
     ask(server, "POST", f"/api/node/{root}/commit", b"{}")
     monkeypatch.setattr(server, "find", lambda *_: found)  # as if the commit came just after
-    pending = server.write_at_once(Request("POST", path, found.args, body=b"late"), 1000)
+    prepared = server.prepare(Request("POST", path, found.args, body=b"late"), 1000)
     with pytest.raises(Locked):
-        pending.done.result(10)
+        prepared.submit().result(10)
     monkeypatch.undo()
     assert ask(server, "GET", path).body == b"v"

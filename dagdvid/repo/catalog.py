@@ -9,6 +9,7 @@ import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from dagdvid.datatype import Instance
@@ -176,8 +177,8 @@ class Catalog:
         if stage is not None and self.upkeep is not None:
             self.upkeep.staged(stage.version, stage.data, len(stage.rows) + len(stage.logged), len(stage.runs))
 
-    def submit_txn(self, txn: VersionTxn, version: Version) -> Future[Any] | None:
-        """As `commit_txn`, without waiting: the future has its outcome.
+    def prepared_txn(self, txn: VersionTxn, version: Version) -> Callable[[], Future[Any]] | None:
+        """As `commit_txn`, for when the call is made; its future has the outcome.
 
         None where more is to be done: properties change, or `on_log` must know of it.
         """
@@ -185,11 +186,14 @@ class Catalog:
             return None
         operation = txn.stage(version.id if txn.instance.versioned else 0)
         if operation is not None:
-            self._count(operation)
-            return self.store.writer.submit(operation)
+            return partial(self._submit, operation)
         nothing: Future[Any] = Future()
         nothing.set_result(None)
-        return nothing
+        return lambda: nothing
+
+    def _submit(self, stage: Stage) -> Future[Any]:
+        self._count(stage)
+        return self.store.writer.submit(stage)
 
     def roots(self, root: bytes, data_uuid: str) -> Mapping[str, bytes]:
         """The roots of an instance's key spaces in a version tree."""

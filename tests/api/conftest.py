@@ -95,7 +95,7 @@ class SmallServer:
         reply = self.handle(found, request)
         return reply if isinstance(reply.body, bytes) and len(reply.body) <= most else None
 
-    def write_at_once(self, request: Request, most: int) -> None:
+    def prepare(self, request: Request, most: int) -> None:
         return None
 
     def close(self) -> None:
