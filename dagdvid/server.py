@@ -272,7 +272,7 @@ class Server:
             if route in service.SERVICE.routes:
                 return route.handler(self.state, request)
             if route in COMMAND.routes:
-                return route.handler(Context(self.catalog, self.stop), request)
+                return route.handler(Context(self.catalog, self.stop, request.unlocked), request)
             return route.handler(self.catalog, request)
         target = Target(*self.catalog.find(found.args["uuid"]))
         if found.scope == "repo":

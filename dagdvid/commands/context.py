@@ -20,6 +20,8 @@ class Context:
     catalog: Catalog
     stop: Callable[[], None] | None = None
     """Makes the server stop, once what runs is done; None where nobody serves."""
+    unlocked: bool = False
+    """The caller may change committed versions: they are amended."""
 
     def target(self, call: Call) -> Target:
         """The version that UUID means, and its repo."""

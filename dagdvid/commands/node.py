@@ -33,20 +33,21 @@ def run_node(context: Context, call: Call) -> str:
     bound = command.bind(call.words, call.stdin, call.user, call.app)
     if not command.changes:
         return str(handler(instance, context.catalog.snapshot(*target, instance), bound))
-    _check_open(*target, instance)
+
+    def check(repo: Repo, version: Version, instance: Instance) -> None:  # noqa: ARG001
+        if instance.versioned and version.locked and not context.unlocked:
+            raise Locked(f"version {version.uuid} is committed and takes no more changes: make a child with newversion")
+
+    check(*target, instance)
     return transact(
         context.catalog,
         *target,
         instance,
         lambda instance, txn: str(handler(instance, txn, bound)),
-        _check_open,
+        check,
         call.user,
+        unlocked=context.unlocked,
     )
-
-
-def _check_open(repo: Repo, version: Version, instance: Instance) -> None:  # noqa: ARG001
-    if instance.versioned and version.locked:
-        raise Locked(f"version {version.uuid} is committed and takes no more changes: make a child with newversion")
 
 
 NODE = CommandTable(

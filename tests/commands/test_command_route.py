@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from calling import Caller
@@ -224,3 +225,16 @@ def test_branches_change_places_and_are_hidden(command, root):
     for wrong in (b"", b"[]", b'{"Versions": "x"}', b'{"Versions": [1]}'):
         with pytest.raises(BadRequest, match="must be JSON"):
             command(f"repo {root} limit-versions", wrong)
+
+
+def test_in_full_write_mode_a_committed_version_is_amended(config):
+    server = Server.open(replace(config, fullwrite=True))
+    command = Commander(server)
+    root = command("repos new sample").split()[-1]
+    command(f"repo {root} new keyvalue kv")
+    command.call.json("POST", f"/api/node/{root}/commit", {"note": "", "log": []})
+    before = command.call.json("GET", f"/api/node/{root}/hash")
+    command(f"node {root} kv put k", b"late")
+    assert command.call("GET", f"/api/node/{root}/kv/key/k").body == b"late"
+    assert command.call.json("GET", f"/api/node/{root}/hash") != before
+    server.close()
