@@ -6,6 +6,7 @@ page away, or is not offered.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from dagdvid.cli.child import ServerProcess
 
@@ -43,6 +45,9 @@ def root(http: httpx.Client) -> str:
         settings = {"typename": typename, "dataname": name}
         post(http, f"/api/repo/{root}/instance", settings | ({"BlockSize": "64,64,64"} if "blk" in typename else {}))
     post(http, f"/api/repo/{root}/instance", {"typename": "uint8blk", "dataname": "empty"})
+    settings = {"typename": "uint8blk", "dataname": "photo", "BlockSize": "64,64,64", "Compression": "jpeg"}
+    post(http, f"/api/repo/{root}/instance", settings)
+    post(http, f"/api/node/{root}/photo/raw/0_1_2/64_64_64/0_64_-64", bytes([128]) * 64**3)
     post(http, f"/api/node/{root}/gray/raw/0_1_2/128_64_64/-64_0_64", bytes(range(256)) * (128 * 64 * 64 // 256))
     post(http, f"/api/node/{root}/gray_1/raw/0_1_2/64_64_64/-64_0_0", bytes(64**3))
     mesh = struct.pack("<I9f3I", 3, *range(9), 0, 1, 2)
@@ -80,10 +85,12 @@ def test_the_page_of_all_repos(http: httpx.Client, root: str) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     repos = answer.json()
     assert {key: offered(repo) for key, repo in repos.items()} == {
-        root: {"gray": "uint8", "gray_1": "uint8"},
+        root: {"gray": "uint8", "gray_1": "uint8", "photo": "uint8"},
         next(key for key in repos if key != root): {},
     }
     assert len(repos[root]["DAG"]["Nodes"]) == 3
+    assert "jpeg" in repos[root]["DataInstances"]["photo"]["Base"]["Compression"]
+    assert "jpeg" not in repos[root]["DataInstances"]["gray"]["Base"]["Compression"]
     volume = repos[root]["DataInstances"]["gray"]["Extended"]
     assert (volume["MinPoint"], volume["MaxPoint"]) == ([-64, 0, 64], [63, 63, 127])
 
@@ -102,3 +109,31 @@ def test_raw_chunks(http: httpx.Client, root: str, offset: str, inside: bool) ->
     answer = http.get(f"/api/node/{root:.8}/gray/raw/0_1_2/64_64_64/{offset}", params=APP, headers=ORIGIN)
     assert (answer.status_code, len(answer.content)) == (200, 64**3)
     assert any(answer.content) is inside
+
+
+def chunk(jpeg: bytes) -> Image.Image:
+    """A chunk of 64^3 voxels in one picture, slices below each other."""
+    image = Image.open(io.BytesIO(jpeg))
+    assert (image.format, image.mode, image.size) == ("JPEG", "L", (64, 64 * 64))
+    return image
+
+
+def test_chunks_as_jpeg(http: httpx.Client, root: str) -> None:
+    """How it reads volumes that are not stored so."""
+    at = f"/api/node/{root:.8}/gray/raw/0_1_2/64_64_64"
+    for offset, mean in (("-64_0_64", 127), ("640_0_0", 0)):
+        answer = http.get(f"{at}/{offset}/jpeg", params=APP, headers=ORIGIN)
+        assert answer.status_code == 200
+        pixels = chunk(answer.content).tobytes()
+        assert abs(sum(pixels) / len(pixels) - mean) < 32  # half of a row of 0 to 255 repeats
+
+
+def test_stored_jpeg(http: httpx.Client, root: str) -> None:
+    """How it reads volumes that are: a header of 16 bytes, which it cuts off, and the picture."""
+    at = f"/api/node/{root:.8}/photo/subvolblocks/64_64_64"
+    answer = http.get(f"{at}/0_64_-64", params=APP, headers=ORIGIN)
+    assert answer.status_code == 200
+    assert struct.unpack_from("<4i", answer.content) == (0, 1, -1, len(answer.content) - 16)
+    assert set(chunk(answer.content[16:]).tobytes()) == {128}
+    missing = http.get(f"{at}/640_0_0", params=APP, headers=ORIGIN)
+    assert (missing.status_code, missing.content) == (200, b"")
