@@ -56,7 +56,9 @@ class Instance:
     """What the datatype's `configure` made of them."""
     tags: Mapping[str, str] = field(default_factory=dict)
     syncs: tuple[str, ...] = ()
-    """Names of the instances it is synced with."""
+    """Names of the instances it is synced with; "undefined" for those that were deleted."""
+    synced: tuple[str, ...] = ()
+    """Their data UUIDs."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     """Changeable, unversioned properties (resolution, for images)."""
 
@@ -182,6 +184,10 @@ class Datatype(ABC):
     """It keeps a mutation log (`Txn.log`), so that its instances answer mutations and mutations-range."""
     mergeable: frozenset[str] = frozenset()
     """Key spaces whose entries it can merge (`merge_value`); elsewhere, an entry changed on both sides conflicts."""
+    key_by_key: bool = False
+    """Entries mean something each for itself, so that conflicts of a merge can be decided one by one."""
+    syncs_with: frozenset[str] | None = None
+    """Datatypes of which its instances can follow others (POST sync); None: it has no such endpoint."""
     settings_help: Mapping[str, str] = {}
     """Settings that it takes at creation, with what they mean."""
 

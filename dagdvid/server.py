@@ -37,11 +37,13 @@ from dagdvid.repo.activity import note_act
 from dagdvid.repo.activity_routes import ACTIVITY
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.collect import collect
+from dagdvid.repo.conflict_routes import CONFLICTS
 from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
 from dagdvid.repo.history_routes import NODE_HISTORY, REFLOG, REPO_REFLOG
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.rebuild import rebuild_refs
+from dagdvid.repo.record_routes import RECORD
 from dagdvid.repo.repair import repair
 from dagdvid.repo.routes import NODE, REPO, REPOS, Target
 from dagdvid.repo.schema import TABLES
@@ -152,9 +154,11 @@ class Server:
             ("repo", ["repo", "{uuid}"], ACTIVITY),
             ("repo", ["repo", "{uuid}"], REPO_REFLOG),
             ("repo", ["repo", "{uuid}"], REMOTE),
+            ("repo", ["repo", "{uuid}"], RECORD),
             ("node", ["node", "{uuid}"], NODE),
             ("node", ["node", "{uuid}"], DIFF),
             ("node", ["node", "{uuid}"], NODE_HISTORY),
+            ("node", ["node", "{uuid}"], CONFLICTS),
         ]
         words = {prefix[0] if prefix else route.segments[0] for _, prefix, table in self._tables for route in table}
         self._by_word = {

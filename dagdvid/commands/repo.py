@@ -59,7 +59,7 @@ def merge(context: Context, call: Call) -> str:
             raise BadRequest(f"{version.uuid} is a version of another repo")
     parents = [target.version, *(version for _, version in others)]
     shown = " ".join(parent.uuid for parent in parents)
-    child = merge_versions(context.catalog, target.repo, parents, f"merge of parents [{shown}]")
+    child = merge_versions(context.catalog, target.repo, parents, f"merge of parents [{shown}]").uuid
     context.note(target, call)
     return f"Parents [{shown}] merged into node {child}"
 

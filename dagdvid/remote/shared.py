@@ -1,4 +1,4 @@
-"""What belongs to a repo as a whole, between servers (SPEC 6.9): what comes is checked and added, nothing is lost."""
+"""What belongs to a repo as a whole, between servers (SPEC 6.12): what comes is checked and added, nothing is lost."""
 
 from __future__ import annotations
 

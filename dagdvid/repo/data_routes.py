@@ -13,8 +13,9 @@ from dagdvid.repo.blobstore import get_blob, put_blob
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import TAGGED, describe_instance, shown_tags
 from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
-from dagdvid.repo.model import Version
+from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.mutations import along, mutations
+from dagdvid.repo.record import Facts, log_facts
 from dagdvid.repo.routes import Target
 from dagdvid.repo.snapshot import VersionSnapshot
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
@@ -48,6 +49,36 @@ def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Requ
         old = repo.instances[instance.name].tags if request.flag("replace") else ()
         cleared: dict[str, Any] = {at + name: None for name in old}
         return cleared | {at + name: value for name, value in new.items()} | tagged
+
+    catalog.change_record(target.repo.root, facts, request.user)
+    return Reply()
+
+
+def set_syncs(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
+    """POST sync."""
+    follows = datatype(instance.typename).syncs_with
+    if follows is None:
+        raise UnknownName(f"Bad API call ({request.path}) for data {instance.name!r}: its datatype follows no others")
+    text = request.json_object(required=False).get("sync")
+    if not isinstance(text, str):
+        raise BadRequest("'sync' is missing: it is a string, names of data instances with commas between them")
+    names = text.split(",") if text else []
+    replacing = request.flag("replace")
+    if not names and not replacing:
+        return Reply()
+
+    def facts(repo: Repo) -> Facts:
+        others = [repo.instance(name) for name in names]
+        for other in others:
+            if other.typename not in follows:
+                raise BadRequest(
+                    f"Can't create syncs for instance {instance.name!r}: {instance.typename} does not follow "
+                    f"{other.typename}, which {other.name!r} is"
+                )
+        at = f"data/{instance.uuid}/sync/"
+        dropped: dict[str, Any] = {at + uuid: None for uuid in instance.synced} if replacing else {}
+        line = f'Data instance "{instance.name}" set to sync with {", ".join(names) or "none"}'
+        return dropped | {at + other.uuid: True for other in others} | log_facts([line])
 
     catalog.change_record(target.repo.root, facts, request.user)
     return Reply()
@@ -193,6 +224,14 @@ ANY_DATA = RouteTable(
             info,
             "The instance's settings and properties at this version.",
             on_locked=True,
+        ),
+        Route(
+            ("POST",),
+            "sync",
+            set_syncs,
+            'Follow other instances, where the datatype can. Body: JSON {"sync": "name,name"}.',
+            right=Right.WRITE,
+            query={"replace": "true drops those followed before; with an empty list, all"},
         ),
         Route(
             ("GET",),

@@ -1,18 +1,19 @@
 """Merges versions: three-way from the best common ancestor, instance by instance, key space by key space.
 
-A merge that has conflicts makes no version. The merged version is open: its staging lies over the merged tree, which is
-kept as the version's base until its commit.
+A merge that has conflicts makes no version, unless it is told to keep them (see `conflicts`). The merged version is
+open: its staging lies over the merged tree, which is kept as the version's base until its commit.
 """
 
 from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagdvid.datatype import Datatype, Instance
-from dagdvid.errors import BadRequest
+from dagdvid.errors import BadRequest, RefMoved
 from dagdvid.objects.blobs import make_value, read_value
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree import merge
@@ -25,44 +26,91 @@ from dagdvid.repo.commits import Content, decode_content, read_commit
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import AddVersion
 
-__all__ = ["merge_versions"]
+__all__ = ["Merged", "common_tree", "merge_versions"]
 
+_TRIES = 20
 _EMPTY_CONTENT = Content("", {}, {})
 
 
+class Merged(NamedTuple):
+    """A version that came of a merge."""
+
+    uuid: str
+    conflicts: int
+    """Keys that nobody has decided yet; there the first parent's value stands."""
+
+
 def merge_versions(
-    catalog: Catalog, repo: Repo, parents: Sequence[Version], note: str, first_wins: Collection[str] = ()
-) -> str:
-    """An open version on master with the changes of all parents; its UUID.
+    catalog: Catalog,
+    repo: Repo,
+    parents: Sequence[Version],
+    note: str,
+    first_wins: Collection[str] = (),
+    *,
+    keep_conflicts: bool = False,
+) -> Merged:
+    """An open version on master with the changes of all parents.
 
     first_wins: names of instances in which the parent named first has the last word where parents disagree.
+    keep_conflicts: where two parents disagree, leave it open; the version cannot be committed before all is decided.
 
     Raises:
         BadRequest: fewer than two parents, one of them open, or a conflict: the text has their number and the first.
         UnknownName: no such instance.
     """
-    if len({p.uuid for p in parents}) < 2:
+    parents = list({parent.uuid: parent for parent in parents}.values())
+    if len(parents) < 2:
         raise BadRequest("a merge needs at least two different parents")
+    if keep_conflicts and len(parents) != 2:
+        raise BadRequest("a three-way merge has two parents: merge others into the result")
     for parent in parents:
         if not parent.locked:
             raise BadRequest(f"a merge needs committed parents, and {parent.uuid} is open")
-    work = _Work(catalog, repo, {repo.instance(name).uuid for name in first_wins})
-    roots = [read_commit(catalog.nodes, fold.fold(catalog, repo.root, p.uuid)).root for p in parents]
+    for _ in range(_TRIES):
+        with suppress(RefMoved):  # a parent was amended meanwhile
+            return _merge(catalog, catalog.repo(repo.root), parents, note, first_wins, keep_conflicts=keep_conflicts)
+    raise RefMoved("the parents keep changing; try again")
+
+
+def _merge(
+    catalog: Catalog,
+    repo: Repo,
+    parents: Sequence[Version],
+    note: str,
+    first_wins: Collection[str],
+    *,
+    keep_conflicts: bool,
+) -> Merged:
+    work = _Work(catalog, repo, {repo.instance(name).uuid for name in first_wins}, keep_conflicts)
+    commits = {p.uuid: fold.fold(catalog, repo.root, p.uuid) for p in parents}
+    roots = [read_commit(catalog.nodes, commit).root for commit in commits.values()]
     root = roots[0]
-    for i in range(1, len(parents)):
-        base = _base(catalog, repo, parents[:i], parents[i])
+    for i in range(1, len(roots)):
+        base = common_tree(catalog, repo, parents[:i], parents[i])
         root = merge.merge(work.writer, base, root, roots[i], work.instance)
     if work.conflicts:
         raise BadRequest(f"{work.conflicts} conflicts, the first: {work.first}")
     uuid = uuids.uuid4().hex
     objects = [*work.objects.values(), *work.writer.take()]
     catalog.store.run(
-        AddVersion(repo.id, uuid, "", [p.uuid for p in parents], note, False, objects, base=root, merged=True)
+        AddVersion(
+            repo.id,
+            uuid,
+            "",
+            list(commits),
+            note,
+            False,
+            objects,
+            base=root,
+            merged=True,
+            commits=commits,
+            conflicts=work.kept,
+        )
     )
-    return uuid
+    return Merged(uuid, len(work.kept))
 
 
-def _base(catalog: Catalog, repo: Repo, done: Sequence[Version], other: Version) -> bytes:
+def common_tree(catalog: Catalog, repo: Repo, done: Sequence[Version], other: Version) -> bytes:
     """The version tree of the newest version that is before both; the empty one if there is none."""
     before = {v.uuid for parent in done for v in repo.ancestors(parent)}
     shared = [v for v in repo.ancestors(other) if v.uuid in before]
@@ -79,8 +127,11 @@ class _Work:
     catalog: Catalog
     repo: Repo
     first_wins: set[str]
+    keep: bool = False
     conflicts: int = 0
     first: str = ""
+    kept: list[tuple[int, str, bytes]] = field(default_factory=list)
+    """Conflicts to be decided later: number of the instance, key space, key."""
     objects: dict[bytes, Object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -132,7 +183,11 @@ class _Resolver:
             a, b, c = (work.load(value) for value in (base, ours, theirs))
             merged = self.kind.merge_value(self.instance, self.space, key, a, b, c)
             return None if merged is None else work.value(key, merged)
-        if self.instance.uuid not in work.first_wins:
+        if self.instance.uuid in work.first_wins:
+            return ours
+        if work.keep and self.kind.key_by_key:
+            work.kept.append((work.repo.numbers[self.instance.uuid], self.space, key))
+        else:
             work.conflicts += 1
             work.first = work.first or self._words(key)
         return ours

@@ -26,7 +26,7 @@ def is_uuid(text: str) -> bool:
 
 
 def shared_uuid(root: str) -> str:
-    """The data UUID of what belongs to a repo as a whole: every server makes the same one (SPEC 6.9)."""
+    """The data UUID of what belongs to a repo as a whole: every server makes the same one (SPEC 6.12)."""
     return object_id(ObjectType.BLOB, b"shared by " + root.encode())[:16].hex()
 
 

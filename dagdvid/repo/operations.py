@@ -54,17 +54,18 @@ def add_version(
     *,
     state: str = "open",
     base: bytes | None = None,
-) -> None:
-    """Enter a version."""
+) -> int:
+    """Enter a version; its local number."""
     stamp = now()
     try:
-        conn.execute(
+        row = conn.execute(
             "INSERT INTO versions (repo, uuid, branch, parents, note, log, created, updated, state, base)"
-            " VALUES (?, ?, ?, ?, ?, '[]', ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, '[]', ?, ?, ?, ?) RETURNING id",
             (repo, uuid, branch, json.dumps(list(parents)), note, stamp, stamp, state, base),
-        )
+        ).fetchone()
     except sqlite3.IntegrityError:
         raise BadRequest(f"UUID {uuid} is taken") from None
+    return int(row[0])
 
 
 def rebranch(conn: sqlite3.Connection, repo: int, branches: Mapping[str, str]) -> None:
@@ -153,13 +154,19 @@ class AddVersion:
     base: bytes | None = None
     """Of a merge: the merged version tree."""
     merged: bool = False
+    commits: Mapping[str, bytes] = field(default_factory=dict)
+    """Of a merge: commits of the parents that it was made from."""
+    conflicts: Sequence[tuple[int, str, bytes]] = ()
+    """Of a merge: keys that are not decided, as number of the instance, key space and key."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises BadRequest: a parent is open, the branch exists or goes on elsewhere, the UUID is taken."""
         for parent in self.parents:
-            row = conn.execute("SELECT state FROM versions WHERE uuid = ?", (parent,)).fetchone()
+            row = conn.execute("SELECT state, commit_id FROM versions WHERE uuid = ?", (parent,)).fetchone()
             if row is None or row[0] == "open":
                 raise BadRequest(f"can't branch an unlocked node: commit {parent} first")
+            if self.commits.get(parent, row[1]) != row[1]:
+                raise RefMoved(f"version {parent} was amended meanwhile")
         same = conn.execute(
             "SELECT uuid, parents FROM versions WHERE repo = ? AND branch = ?", (self.repo, self.branch)
         ).fetchall()
@@ -168,7 +175,10 @@ class AddVersion:
         if not self.merged and any(set(self.parents) & set(json.loads(parents)) for _, parents in same):
             raise BadRequest(f"branch already exists with given name: {self.parents[0]} has a child on it")
         state = "sealed" if self.sealed else "open"
-        add_version(conn, self.repo, self.uuid, self.branch, self.parents, self.note, state=state, base=self.base)
+        row = add_version(conn, self.repo, self.uuid, self.branch, self.parents, self.note, state=state, base=self.base)
+        conn.executemany(
+            "INSERT INTO conflicts (version, data, space, key) VALUES (?, ?, ?, ?)", [(row, *c) for c in self.conflicts]
+        )
         touch(conn, self.repo)
 
 
@@ -200,7 +210,10 @@ class Seal:
     objects: Sequence[Object] = ()
 
     def apply(self, conn: sqlite3.Connection) -> None:
-        """Raises Locked: it is already."""
+        """Raises Locked: it is already; BadRequest: it is a merge with conflicts that nobody decided."""
+        row = conn.execute("SELECT count(*) FROM conflicts WHERE version = ?", (self.version,)).fetchone()
+        if row[0]:
+            raise BadRequest(f"{row[0]} conflicts of the merge are open: resolve them at /api/node/UUID/conflicts")
         _write_texts(conn, self.version, self.note or None, self.log, "sealed", self.user)
         touch(conn, self.repo)
 

@@ -250,5 +250,6 @@ def _instance(uuid: str, fields: dict[str, Any], names: dict[str, str]) -> Insta
         config=config,
         tags=under("tag/"),
         syncs=tuple(names.get(other, "undefined") for other in sorted(under("sync/"))),
+        synced=tuple(sorted(under("sync/"))),
         properties=under("property/"),
     )

@@ -30,6 +30,7 @@ class DeleteData:
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises RefMoved: the record is not where it was."""
         self.change.apply(conn)
+        conn.execute("DELETE FROM conflicts WHERE data IN (SELECT id FROM data WHERE uuid = ?)", (self.data_uuid,))
         conn.execute("DELETE FROM data WHERE uuid = ?", (self.data_uuid,))
 
 
@@ -66,6 +67,7 @@ class DeleteRepo:
         gone = conn.execute("DELETE FROM repos WHERE id = ? AND record = ?", (self.repo, self.record))
         if gone.rowcount != 1:
             raise RefMoved("the repo changed meanwhile; try again")
+        conn.execute("DELETE FROM conflicts WHERE version IN (SELECT id FROM versions WHERE repo = ?)", (self.repo,))
         for table in ("versions", "remotes", "passcodes"):
             conn.execute(f"DELETE FROM {table} WHERE repo = ?", (self.repo,))  # noqa: S608  names of ours
         conn.executemany("DELETE FROM data WHERE uuid = ?", [(uuid,) for uuid in self.data_uuids])

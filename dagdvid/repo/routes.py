@@ -225,10 +225,12 @@ def merge(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST merge."""
     fields = _fields(request.json_object())
     kind = _text(fields, "mergetype")
-    if kind != "conflict-free":
-        raise BadRequest(f"'mergeType' must be \"conflict-free\", not {kind!r}")
+    if kind not in ("conflict-free", "three-way"):
+        raise BadRequest(f'\'mergeType\' must be "conflict-free" or "three-way", not {kind!r}')
     parents = _parents(catalog, target, fields)
-    return json_reply({"child": merge_versions(catalog, target.repo, parents, _text(fields, "note"))})
+    keep = kind == "three-way"
+    merged = merge_versions(catalog, target.repo, parents, _text(fields, "note"), keep_conflicts=keep)
+    return json_reply({"child": merged.uuid} | ({"conflicts": merged.conflicts} if keep else {}))
 
 
 def resolve(catalog: Catalog, target: Target, request: Request) -> Reply:
@@ -238,7 +240,7 @@ def resolve(catalog: Catalog, target: Target, request: Request) -> Reply:
     if not isinstance(data, list) or not data or not all(isinstance(name, str) for name in data):
         raise BadRequest("'data' must be a list of names of data instances")
     parents = _parents(catalog, target, fields)
-    return json_reply({"child": merge_versions(catalog, target.repo, parents, _text(fields, "note"), data)})
+    return json_reply({"child": merge_versions(catalog, target.repo, parents, _text(fields, "note"), data).uuid})
 
 
 def _parents(catalog: Catalog, target: Target, fields: Mapping[str, Any]) -> list[Version]:
@@ -319,8 +321,10 @@ REPO = RouteTable(
             ("POST",),
             "merge",
             merge,
-            "Make an open version with the changes of several committed ones, which must not conflict. Body: JSON "
-            '{"mergeType": "conflict-free", "parents": [UUIDs], "note"}.',
+            "Make an open version with the changes of several committed ones. Body: JSON "
+            '{"mergeType", "parents": [UUIDs], "note"}. With the type "conflict-free" they must not conflict; with '
+            '"three-way" there are two parents, and conflicts are kept to be resolved: see /api/node/{uuid}/conflicts. '
+            'Answers {"child": UUID}, and how many "conflicts" were kept.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
         ),

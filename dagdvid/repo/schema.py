@@ -52,6 +52,14 @@ CREATE TABLE IF NOT EXISTS staging (        -- changes since the last commit; ve
     seq         INTEGER NOT NULL,
     PRIMARY KEY (version, data, space, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS conflicts (      -- of open merges: keys that both parents changed differently, not decided
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    version     INTEGER NOT NULL REFERENCES versions (id),
+    data        INTEGER NOT NULL,
+    space       TEXT NOT NULL,
+    key         BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS conflicts_of_version ON conflicts (version, id);
 CREATE TABLE IF NOT EXISTS passcodes (      -- what must be said to rename or delete: of this server alone
     repo        INTEGER PRIMARY KEY REFERENCES repos (id),
     salt        BLOB NOT NULL,

@@ -1,4 +1,4 @@
-"""What belongs to a repo as a whole, outside every version (SPEC 6.9): its blobs, and the log of its activity.
+"""What belongs to a repo as a whole, outside every version (SPEC 6.12): its blobs, and the log of its activity.
 
 It lies in key spaces of the repo itself, under a ref like that of an unversioned instance, so that it is staged,
 folded, collected, verified, pushed and pulled like all else. Entries are only ever added.

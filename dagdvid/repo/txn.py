@@ -89,6 +89,10 @@ class VersionTxn(VersionSnapshot):
             raise BadRequest(f"{name!r} cannot be the name of a property")
         self.properties[f"data/{self.instance.uuid}/property/{name}"] = value
 
+    def place(self, space: str, values: Iterable[tuple[bytes, Value | None]]) -> None:
+        """Set or remove keys by tree values, whose objects are stored already."""
+        self._changed.setdefault(space, {}).update(values)
+
     @property
     def changes(self) -> Mapping[str, Mapping[bytes, Value | None]]:
         """What was put, by key space and key; None where it was deleted."""

@@ -150,7 +150,6 @@ def test_merging_again_takes_only_what_is_new(fork: Fork) -> None:
     "change",
     [
         {"mergeType": "by magic"},
-        {"mergeType": "three-way"},
         {"parents": []},
         {"parents": "x"},
         {"parents": ["f" * 32] * 2},

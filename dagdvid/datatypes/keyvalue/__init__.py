@@ -25,6 +25,7 @@ class KeyValue(Datatype):
     version = "0.2"
     spaces = ("keys",)
     logs = True
+    key_by_key = True
     routes = ROUTES
     commands = COMMANDS
     summary = "Values of any kind under keys that you choose: meshes, skeletons, JSON records."
