@@ -17,6 +17,7 @@ from dagdvid.helptext import datatype_help
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.repo.blobstore import get_blob
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.latencies import latencies, ping
 from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
 from dagdvid.repo.stats import statistics
@@ -98,9 +99,35 @@ def compiled_types(state: State, request: Request) -> Reply:  # noqa: ARG001
     return json_reply({name: datatype(name).url for name in datatype_names()})
 
 
-def heartbeat(state: State, request: Request) -> Reply:  # noqa: ARG001
+def heartbeat(state: State, request: Request) -> Reply:
     """GET heartbeat."""
+    ping(state.catalog, request.user, time.time())
     return text_reply("OK")
+
+
+def user_latencies(state: State, request: Request) -> Reply:
+    """GET user-latencies."""
+    found = latencies(state.catalog, request.user)
+    if not request.user:
+        return json_reply(found)
+    unknown = {"User": "", "LastPing": "", "LastLatency": 0, "MinLatency": 0, "MaxLatency": 0}
+    return json_reply(found.get(request.user, unknown))
+
+
+def groupcache(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET server/groupcache."""
+    used, nodes = state.catalog.nodes.cache.size()
+    return json_reply({"MainCache": {"Bytes": used, "Items": nodes}})
+
+
+def storage(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET storage."""
+    return json_reply(statistics(state.catalog))
+
+
+def reload_file(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """POST server/reload-auth and reload-blocklist."""
+    raise BadRequest(f"there is nothing to load again: the configuration names no file for {request.path}")
 
 
 def load(state: State, request: Request) -> Reply:  # noqa: ARG001
@@ -163,7 +190,28 @@ SERVICE = RouteTable(
             "throttled run at once.",
             right=Right.ADMIN,
         ),
-        Route(_READ, "heartbeat", heartbeat, "OK, if the server is alive."),
+        Route(
+            _READ, "heartbeat", heartbeat, "OK, if the server is alive.", query={"u": "who asks, for user-latencies"}
+        ),
+        Route(
+            _READ,
+            "user-latencies",
+            user_latencies,
+            "When users asked for a heartbeat with their name, and in how many milliseconds they were answered.",
+            query={"u": "only this user"},
+        ),
+        Route(_READ, "server/groupcache", groupcache, "What this process keeps of the trees in memory."),
+        Route(
+            _READ,
+            "storage",
+            storage,
+            "What is stored, for which repo and instance, as store/stats.",
+            right=Right.ADMIN,
+        ),
+        *(
+            Route(("POST",), f"server/reload-{name}", reload_file, f"Load the {what} again.", right=Right.ADMIN)
+            for name, what in (("auth", "file of rights"), ("blocklist", "list of those who are kept out"))
+        ),
         Route(_READ, "load", load, "What the server is doing."),
         Route(_READ, "store/stats", stats, "Objects and bytes: what is stored, for which repo and instance."),
         Route(

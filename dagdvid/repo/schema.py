@@ -78,6 +78,13 @@ CREATE TABLE IF NOT EXISTS runs (           -- staged changes that are trees and
     removed     BLOB NOT NULL               -- root of the tree of keys removed
 );
 CREATE INDEX IF NOT EXISTS runs_staged ON runs (version, data, space, last);
+CREATE TABLE IF NOT EXISTS latencies (      -- who asked last whether the server is alive, and how fast it answered
+    user        TEXT PRIMARY KEY,
+    last_ping   TEXT NOT NULL,
+    last        INTEGER NOT NULL,           -- milliseconds, as the next two
+    least       INTEGER NOT NULL,
+    most        INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remotes (
     repo        INTEGER NOT NULL REFERENCES repos (id),
     name        TEXT NOT NULL,

@@ -52,6 +52,7 @@ async def test_what_the_server_says_of_itself(web):
     assert (await web.get("/api/server/types")).json() == {"keyvalue": compiled["keyvalue"]}
     assert all(isinstance(value, int) for value in (await web.get("/api/load")).json().values())
     assert (await web.get("/api/heartbeat")).text == "OK"
+    assert set((await web.get("/api/server/groupcache")).json()["MainCache"]) == {"Bytes", "Items"}
 
 
 async def test_the_configuration_needs_the_token(web, real):

@@ -49,6 +49,11 @@ class NodeCache:
                 _, old = self._nodes.popitem(last=False)
                 self._used -= _OVERHEAD * len(old.data)
 
+    def size(self) -> tuple[int, int]:
+        """Bytes and nodes that it holds."""
+        with self._lock:
+            return self._used, len(self._nodes)
+
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
