@@ -323,8 +323,8 @@ class Catalog:
         Raises:
             BadRequest: the parent is open, the branch exists, or the UUID is taken or malformed.
         """
-        if uuid and not is_uuid(uuid):
-            raise BadRequest(f"{uuid!r} is not a UUID of 32 lower-case hexadecimal digits")
+        if uuid and not is_uuid(uuid.lower()):
+            raise BadRequest(f"{uuid!r} is not a UUID of 32 hexadecimal digits")
         if branch in ("", MASTER):
             raise BadRequest("a branch needs a name, and not master: use newversion for that")
         uuid = uuid or uuids.uuid4().hex

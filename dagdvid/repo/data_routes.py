@@ -11,8 +11,9 @@ from dagdvid.errors import BadRequest, KeyAbsent, UnknownName
 from dagdvid.registry import datatype
 from dagdvid.repo.blobstore import get_blob, put_blob
 from dagdvid.repo.catalog import Catalog
-from dagdvid.repo.describe import TAGGED, describe_instance, shown_tags
+from dagdvid.repo.describe import describe_instance, shown_tags
 from dagdvid.repo.diff import Counts, changed_instances, changes, kind_of
+from dagdvid.repo.instances import TAGGED
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.mutations import along, mutations
 from dagdvid.repo.record import Facts, log_facts
@@ -39,7 +40,7 @@ def tags(catalog: Catalog, target: Target, instance: Instance, request: Request)
 
 def set_tags(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:
     """POST tags."""
-    new = request.json_object()
+    new = request.json_object(required=False)
     if not all(isinstance(value, str) for value in new.values()):
         raise BadRequest("tags must be strings")
     at = f"data/{instance.uuid}/tag/"

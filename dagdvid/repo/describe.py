@@ -9,12 +9,10 @@ from dagdvid.datatype import Datatype, Instance
 from dagdvid.errors import DamageError, UnknownName
 from dagdvid.registry import datatype
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.instances import TAGGED
 from dagdvid.repo.model import Repo, Version
 
-__all__ = ["TAGGED", "describe_instance", "describe_repo", "shown_tags"]
-
-TAGGED = "tagged"
-"""The property of an instance whose tags were set once."""
+__all__ = ["describe_instance", "describe_repo", "shown_tags"]
 
 log = logging.getLogger(__name__)
 

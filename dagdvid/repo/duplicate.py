@@ -78,7 +78,7 @@ def _like(source: Instance, settings: Mapping[str, str], name: str, origin: str)
     kind = datatype(source.typename)
     if kind.content_settings(made.config) != kind.content_settings(source.config):
         raise BadRequest("a copy shares the stored bytes of its source: settings that change their meaning must agree")
-    return replace(made, properties=source.properties)
+    return replace(made, properties={**source.properties, **made.properties})
 
 
 def _copy(catalog: Catalog, repo: Repo, version: Version, source: Instance, made: Instance, user: str) -> None:
@@ -92,8 +92,7 @@ def _copy(catalog: Catalog, repo: Repo, version: Version, source: Instance, made
         value, objects = make_value(key, Content(made.typename, kind.content_settings(made.config), roots).encode())
         entries = [(key, value)]
     line = f'Copied data instance "{source.name}" of version {version.uuid} to "{made.name}"'
-    properties = {f"data/{made.uuid}/property/{name}": value for name, value in made.properties.items()}
-    facts = instance_facts(made) | properties | log_facts([line])
+    facts = instance_facts(made) | log_facts([line])
     change = replace(catalog.record_change(repo, facts, user), new_data=made.uuid)
     if not entries:
         catalog.store.run(change)

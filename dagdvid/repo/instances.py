@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Mapping
+from typing import Any
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest
-from dagdvid.registry import datatype
+from dagdvid.registry import datatype, datatype_names
 
-__all__ = ["RESERVED", "check_name", "new_instance"]
+__all__ = ["RESERVED", "TAGGED", "check_name", "new_instance", "setting_texts"]
 
 RESERVED = frozenset({"log", "branch", "note", "commit", "newversion", "diff", "hash", "revert"})
 """Names that no instance may have: DVID's, and the node endpoints that are ours."""
+TAGGED = "tagged"
+"""The property of an instance whose tags were set once: it shows them even if there are none."""
+
+_BASE = frozenset({"typename", "dataname", "versioned", "compression", "checksum", "tags"})
 
 
 def check_name(name: str) -> None:
@@ -47,7 +52,29 @@ def new_instance(settings: Mapping[str, str], origin: str) -> Instance:
         settings=dict(settings),
         config=datatype(typename).configure(settings),
         tags=tags,
+        properties={TAGGED: True} if "tags" in settings else {},
     )
+
+
+def setting_texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of a JSON body, names in lower case, as the texts that they must be; DVID passes over what it knows not.
+
+    Raises:
+        BadRequest: a setting that all instances or this datatype know, and that is no text.
+    """
+    typename = fields.get("typename")
+    known = _BASE
+    if isinstance(typename, str) and typename in datatype_names():
+        known |= {name.lower() for name in datatype(typename).settings_help}
+    texts = {}
+    for key, value in fields.items():
+        if key == "versioned" and isinstance(value, bool):
+            texts[key] = "true" if value else "false"
+        elif isinstance(value, str):
+            texts[key] = value
+        elif key in known:
+            raise BadRequest(f"setting for {key!r} was not a string: {value!r}")
+    return texts
 
 
 def _tag(item: str) -> tuple[str, str]:

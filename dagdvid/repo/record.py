@@ -149,7 +149,8 @@ def instance_facts(instance: Instance) -> dict[str, Any]:
         at + "created": now(),
         at + "settings": dict(instance.settings),
     }
-    return facts | {f"{at}tag/{name}": value for name, value in instance.tags.items()}
+    facts |= {f"{at}tag/{name}": value for name, value in instance.tags.items()}
+    return facts | {f"{at}property/{name}": value for name, value in instance.properties.items()}
 
 
 def read_record(nodes: Nodes, name: bytes) -> Record:

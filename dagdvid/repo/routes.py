@@ -10,7 +10,7 @@ from dagdvid.repo import fold, manage
 from dagdvid.repo.activity import note_act
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.describe import describe_repo
-from dagdvid.repo.instances import new_instance
+from dagdvid.repo.instances import new_instance, setting_texts
 from dagdvid.repo.merging import merge_versions
 from dagdvid.repo.model import MASTER, Repo, Version
 from dagdvid.repo.record import log_facts
@@ -77,7 +77,7 @@ def repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:  # n
 
 def set_repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST info."""
-    fields = _fields(request.json_object())
+    fields = _fields(request.json_object(required=False))
     facts: dict[str, Any] = {name: _text(fields, name) for name in ("alias", "description") if name in fields}
     if facts:
         catalog.change_record(target.repo.root, lambda _: facts, request.user)
@@ -125,14 +125,7 @@ def _sure(request: Request) -> None:
 
 def create_instance(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST instance."""
-    settings = {}
-    for key, value in _fields(request.json_object()).items():
-        if key == "versioned" and isinstance(value, bool):
-            settings[key] = "true" if value else "false"
-        elif isinstance(value, str):
-            settings[key] = value
-        else:
-            raise BadRequest(f"setting for {key!r} was not a string: {value!r}")
+    settings = setting_texts(_fields(request.json_object()))
     if target.version.locked and not request.unlocked:
         raise BadRequest(f"new data instance cannot be created on locked node {target.version.uuid}")
     instance = new_instance(settings, target.version.uuid)

@@ -121,9 +121,14 @@ def test_uuids_may_be_given(call, root):
     commit(call, root)
     uuid = "0123456789abcdef" * 2
     assert child(call, root, uuid=uuid) == uuid
-    for bad in (uuid.upper(), uuid[:-1], "x" * 32):
-        with pytest.raises(BadRequest, match="32 lower-case hexadecimal digits"):
+    for bad in (uuid[:-1], "x" * 32):
+        with pytest.raises(BadRequest, match="32 hexadecimal digits"):
             child(call, root, branch="b", uuid=bad)
+    capitals = "AB" * 16  # as DVID: taken as it is, and found as it is
+    assert child(call, root, branch="capitals", uuid=capitals) == capitals
+    assert found(call, capitals) == found(call, "ABAB") == capitals
+    with pytest.raises(UnknownName):
+        found(call, capitals.lower())
     for taken in (uuid, root):
         with pytest.raises(BadRequest, match="taken"):
             child(call, root, branch="b", uuid=taken)
@@ -246,13 +251,22 @@ def test_instances_are_visible_on_all_versions(call, root):
         call.json("POST", f"/api/repo/{one}/instance", {"typename": "keyvalue", "dataname": "later"})
 
 
+def test_settings_that_nobody_knows_are_passed_over(call, root):
+    body = {"typename": "keyvalue", "dataname": "x", "MaxDownresLevel": 2, "list": ["x"], "n": None, "Tags": ""}
+    call.json("POST", f"/api/repo/{root}/instance", body)
+    assert call.json("GET", f"/api/node/{root}/x/tags") == {"Tags": {}}
+    call("POST", f"/api/node/{root}/x/tags", b"")
+    call("POST", f"/api/repo/{root}/info", b"")
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
         ({"dataname": "x"}, "typename"),
         ({"typename": "keyvalue"}, "name of a data instance"),
         ({"typename": "nosuch", "dataname": "x"}, "unknown datatype 'nosuch'"),
-        ({"typename": "keyvalue", "dataname": "x", "MaxDownresLevel": 2}, "'maxdownreslevel' was not a string: 2"),
+        ({"typename": "uint8blk", "dataname": "x", "BlockSize": 2}, "'blocksize' was not a string: 2"),
+        ({"typename": "keyvalue", "dataname": "x", "Checksum": None}, "'checksum' was not a string: None"),
         ({"typename": "keyvalue", "dataname": "x", "tags": ["a"]}, "was not a string"),
         ({"typename": "keyvalue", "dataname": "x", "versioned": "perhaps"}, "true or false"),
         ({"typename": "keyvalue", "dataname": "x", "Compression": "best"}, "."),
