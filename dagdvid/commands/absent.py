@@ -22,11 +22,6 @@ ABSENT = CommandTable(
             "GET /api/node/{uuid}/{data}/mutations-range/{first}/{last} answers the log of mutations",
         ),
         Command(
-            "repo UUID flatten-metadata FILE",
-            None,
-            "repo UUID limit-versions hides versions, and an open version can get a copy of what is to stay",
-        ),
-        Command(
             "googlevoxels volumes TOKENFILE",
             None,
             "the datatype is not installed; ask the service itself: GET /v1/volumes",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 from dagdvid.commands.context import Context
 from dagdvid.errors import BadRequest
 from dagdvid.repo import manage
+from dagdvid.repo.flatten import Plan
+from dagdvid.repo.model import Version
 from dagdvid.words import Call, Command, CommandTable
 
 __all__ = ["MANAGING"]
+
+Wanted = TypeVar("Wanted")
 
 
 def delete_repo(context: Context, call: Call) -> str:
@@ -71,6 +78,59 @@ def limit_versions(context: Context, call: Call) -> str:
     return f"Hid {count} versions of the repo with root {target.repo.root}"
 
 
+def flatten(context: Context, call: Call) -> str:
+    """repo UUID flatten-metadata."""
+    target = context.target(call)
+    made = manage.flatten(context.catalog, target.repo, *_plan(call.stdin))
+    return f"Made {made['directory']} with {made['versions']} versions of the repo, the root is {made['root']}"
+
+
+_FLATTEN = (
+    '{"Versions": [UUIDs to keep], "DstStore": {"Path": the directory}}, and, optional, "Exclusions": [names of data], '
+    '"Alias", "Description", "RepoLog": [lines], "VersionsMeta": [{"Version", "NodeNote", "NodeLog", "Branch"}]'
+)
+
+
+def _plan(stdin: bytes) -> tuple[Path, Plan]:
+    """DVID's configuration of this command (datastore/copy_local.go flattenMetaCfg)."""
+    try:
+        config = json.loads(stdin)
+        folder = Path(_of(str, config["DstStore"], "Path"))
+        changes = [_Changes(each) for each in _of(list, config, "VersionsMeta")]
+        texts = {name.lower(): text for name in ("Alias", "Description") if (text := _of(str, config, name))}
+        log = _texts(config, "RepoLog")
+        kept, excluded = _texts(config, "Versions"), _texts(config, "Exclusions")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise BadRequest(f"the file, or standard input, must be JSON: {_FLATTEN}") from None
+
+    def changed(version: Version) -> tuple[str, str, tuple[str, ...]]:
+        for change in changes:
+            if change.version and version.uuid.startswith(change.version):
+                return change.branch, change.note or version.note, change.log or version.log
+        return version.branch, version.note, version.log
+
+    return folder, Plan(kept, excluded, texts, log or None, changed)
+
+
+class _Changes:
+    """What a version is to be called."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.version, self.note, self.branch = (_of(str, config, name) for name in ("Version", "NodeNote", "Branch"))
+        self.log = tuple(_texts(config, "NodeLog"))
+
+
+def _of(kind: type[Wanted], config: Mapping[str, Any], name: str) -> Wanted:
+    value = config.get(name, kind())
+    if not isinstance(value, kind):
+        raise TypeError(name)
+    return value
+
+
+def _texts(config: Mapping[str, Any], name: str) -> list[str]:
+    return [_of(str, {"": text}, "") for text in _of(list, config, name)]
+
+
 MANAGING = CommandTable(
     (
         Command("repos delete UUID [PASSCODE]", delete_repo, "Delete the repo with this root from this server."),
@@ -97,6 +157,14 @@ MANAGING = CommandTable(
             "repo UUID limit-versions [FILE]",
             limit_versions,
             'Show only some versions and those before them, named by JSON {"Versions": [UUIDs]}.',
+            file="FILE",
+        ),
+        Command(
+            "repo UUID flatten-metadata [FILE]",
+            flatten,
+            "Make a data directory with only some versions of the repo, and without some of its data: "
+            + _FLATTEN
+            + ".",
             file="FILE",
         ),
     )

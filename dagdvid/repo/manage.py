@@ -14,6 +14,7 @@ from dagdvid.objects.ids import from_hex
 from dagdvid.repo import fold, passcodes
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.duplicate import copy_instance
+from dagdvid.repo.flatten import flatten
 from dagdvid.repo.instances import check_name
 from dagdvid.repo.model import MASTER, Repo, Version, branch_text
 from dagdvid.repo.operations import SetRecord
@@ -24,6 +25,7 @@ __all__ = [
     "copy_instance",
     "delete_instance",
     "delete_repo",
+    "flatten",
     "hide_branch",
     "limit_versions",
     "make_master",

@@ -52,6 +52,10 @@ class Graph:
         how = "branch" if branch else "newversion"
         return self.call.json("POST", f"/api/node/{uuid}/{how}", {"branch": branch} if branch else {})["child"]
 
+    def hash(self, uuid: str) -> bytes:
+        """The commit of a locked version."""
+        return bytes.fromhex(self.call.json("GET", f"/api/node/{uuid}/hash")["hash"])
+
     def info(self) -> Any:
         return self.call.json("GET", f"/api/repo/{self.root}/info")
 

@@ -37,22 +37,16 @@ def as_admin(graph: Graph) -> Graph:
     return other
 
 
-def commit_of(graph: Graph, uuid: str) -> bytes:
-    found = graph.version(uuid).commit
-    assert found is not None
-    return found
-
-
 def test_only_admins_and_full_write_servers_may(graph: Graph, admin: Graph):
     graph.put(graph.root, "k", b"v")
     graph.commit(graph.root)
-    before = commit_of(graph, graph.root)
+    before = graph.hash(graph.root)
     with pytest.raises(Locked, match='Cannot do POST on endpoint "key" of locked node'):
         graph.put(graph.root, "k", b"new")
-    assert commit_of(graph, graph.root) == before
+    assert graph.hash(graph.root) == before
     admin.put(graph.root, "k", b"new", u="me")
     assert graph.get(graph.root, "k") == b"new"
-    assert read_commit(graph.catalog.nodes, commit_of(graph, graph.root)).amends == before
+    assert read_commit(graph.catalog.nodes, graph.hash(graph.root)).amends == before
     assert graph.log()[-1] == f"Amended 1 keys of kv in locked version {graph.root}, by me"
     with pytest.raises(Locked, match="is committed"):
         admin.commit(graph.root)
@@ -85,7 +79,7 @@ def test_versions_after_it_show_the_change_where_they_had_not_changed_the_key(gr
     graph.put(c, "k", b"root" + BIG)
     graph.commit(c)
     graph.call("POST", f"/api/node/{c}/tag", {"tag": "v1"})
-    before = {u: commit_of(graph, u) for u in (graph.root, a, b, c, e, "v1")}
+    before = {u: graph.hash(u) for u in (graph.root, a, b, c, e, "v1")}
     admin.put(graph.root, "k", b"amended")
     values = {u: graph.get(u, "k") for u in (graph.root, a, b, c, d, e, "v1")}
     assert values == {
@@ -98,12 +92,12 @@ def test_versions_after_it_show_the_change_where_they_had_not_changed_the_key(gr
         "v1": b"root" + BIG,
     }
     for uuid, old in before.items():
-        made = read_commit(graph.catalog.nodes, commit_of(graph, uuid))
+        made = read_commit(graph.catalog.nodes, graph.hash(uuid))
         assert made.amends == old
         assert replace(made, amends=None, parents=(), root=b"") == replace(
             read_commit(graph.catalog.nodes, old), amends=None, parents=(), root=b""
         )
-        assert made.parents == tuple(commit_of(graph, p) for p in graph.version(uuid).parents)
+        assert made.parents == tuple(graph.hash(p) for p in graph.version(uuid).parents)
     admin.put(a, "fresh", b"new key")
     assert [graph.get(u, "fresh") for u in (graph.root, a, b, c, d, e)] == [None, *[b"new key"] * 5]
     admin.put(a, "other", None)
@@ -118,8 +112,7 @@ def test_one_that_changes_nothing_leaves_all_as_it_is(graph: Graph, admin: Graph
     """Deleting what is not there makes no new commits, unless the mutation log has something to say."""
     graph.commit(graph.root)
     child = graph.child(graph.root)
-    repo = graph.repo
-    version = repo.versions[graph.root]
+    repo, version = amend.ready(graph.catalog, graph.root, graph.root)
     txn = graph.catalog.txn(repo, version, repo.instances["kv"])
     txn.delete("keys", b"absent")
     amend.amend(graph.catalog, txn, version)
@@ -212,7 +205,7 @@ def test_the_mutation_log_tells_of_it_where_it_was_done(graph: Graph, admin: Gra
 def test_notes_and_logs_of_locked_versions(graph: Graph, admin: Graph):
     graph.call.json("POST", f"/api/node/{graph.root}/log", {"log": ["before"]})
     graph.commit(graph.root, note="as committed", log=["commit"])
-    before = commit_of(graph, graph.root)
+    before = graph.hash(graph.root)
     for path, body in (("note", {"note": "later"}), ("log", {"log": ["after"]})):
         with pytest.raises(Locked, match="Cannot do post on locked node"):
             graph.call("POST", f"/api/node/{graph.root}/{path}", body)
@@ -220,7 +213,7 @@ def test_notes_and_logs_of_locked_versions(graph: Graph, admin: Graph):
     assert graph.call.json("GET", f"/api/node/{graph.root}/note") == {"note": "later"}
     lines = graph.call.json("GET", f"/api/node/{graph.root}/log")["log"]
     assert [line.partition("  ")[2] for line in lines] == ["before", "commit", "after"]
-    assert commit_of(graph, graph.root) == before
+    assert graph.hash(graph.root) == before
     assert read_commit(graph.catalog.nodes, before).note == "as committed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,10 @@ CLIENTS = 6
 @pytest.fixture
 def url(tmp_path):
     words = ["serve", "--data", str(tmp_path / "data"), "--http", "127.0.0.1:0", "--workers", "2", "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "dagdvid", *words], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"DVID_ADMIN_TOKEN": "secret"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagdvid", *words], stdout=subprocess.PIPE, text=True, env=environment
+    )
     try:
         yield process.stdout.readline().rpartition(" on ")[2].strip()
     finally:
@@ -83,3 +87,57 @@ def test_many_clients_of_two_workers(url):
     assert good(url, "GET", f"/api/node/{root}/kv/keys").json() == [f"k{i}" for i in range(CLIENTS)]
     extents = good(url, "GET", f"/api/node/{root}/gray/info").json()["Extents"]
     assert extents == {"MinPoint": [0, 0, -112], "MaxPoint": [47, 79, 7]}
+
+
+def test_amendments_of_many_clients_all_come_to_be(url):
+    """Admins change a locked version while others go on below it: nothing that was acknowledged is missing anywhere."""
+    root = good(url, "POST", "/api/repos", b"{}").json()["root"]
+    good(url, "POST", f"/api/repo/{root}/instance", b'{"typename": "keyvalue", "dataname": "kv"}')
+    good(url, "POST", f"/api/node/{root}/commit", b"{}")
+    child = good(url, "POST", f"/api/node/{root}/newversion").json()["child"]
+    faults: list[str] = []
+    tips: list[str] = []
+
+    def amend(i: int) -> None:
+        try:
+            for j in range(6):
+                good(url, "POST", f"/api/node/{root}/kv/key/a{i}-{j}?admintoken=secret", b"amended")
+                if good(url, "GET", f"/api/node/{child}/kv/key/a{i}-{j}").content != b"amended":
+                    faults.append(f"{i} does not see its change {j} below")
+        except AssertionError as error:
+            faults.append(str(error))
+
+    def go_on() -> None:
+        at = child
+        try:
+            for j in range(5):
+                good(url, "POST", f"/api/node/{at}/kv/key/o{j}", b"own" * 300)
+                good(url, "POST", f"/api/node/{at}/commit", b"{}")
+                at = good(url, "POST", f"/api/node/{at}/newversion").json()["child"]
+                tips.append(at)
+        except AssertionError as error:
+            faults.append(str(error))
+
+    threads = [*(threading.Thread(target=amend, args=(i,)) for i in range(4)), threading.Thread(target=go_on)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    amended = [f"a{i}-{j}" for i in range(4) for j in range(6)]
+    assert good(url, "GET", f"/api/node/{root}/kv/keys").json() == amended
+    assert good(url, "GET", f"/api/node/{tips[-1]}/kv/keys").json() == [*amended, *(f"o{j}" for j in range(5))]
+    assert len(good(url, "GET", f"/api/node/{root}/kv/mutations").json()) == len(amended)
+    assert good(url, "POST", "/api/store/fsck").json()["ok"]
+
+
+def test_an_instance_deleted_by_one_is_gone_for_all(url):
+    root = good(url, "POST", "/api/repos?admintoken=secret", b"{}").json()["root"]
+    for n in range(6):
+        good(url, "POST", f"/api/repo/{root}/instance", b'{"typename": "keyvalue", "dataname": "kv"}')
+        assert good(url, "GET", f"/api/node/{root}/kv/keys").json() == []
+        good(url, "POST", f"/api/node/{root}/kv/key/k{n}", b"v" * 5000)
+        good(url, "DELETE", f"/api/repo/{root}/kv?imsure=true")
+        assert [ask(url, "GET", f"/api/node/{root}/kv/keys").status_code for _ in range(4)] == [400] * 4
+    good(url, "DELETE", f"/api/repo/{root}?imsure=true")
+    assert [good(url, "GET", "/api/repos/info").json() for _ in range(3)] == [{}] * 3
