@@ -229,13 +229,16 @@ class Catalog:
         self, repo: Repo, version: Version, instance: Instance
     ) -> tuple[Nodes, Any, Instance, str, int, Callable[[], Base]]:
         number = repo.numbers[instance.uuid]
-        first: list[Version] = [version]
+        given = [(repo, version)]
 
         def base() -> Base:
             if not instance.versioned:
                 return self._unversioned_base(instance, number)
-            current = first.pop() if first else self.repos()[repo.root].versions[version.uuid]
-            return self.base(self.repos()[repo.root] if current is not version else repo, current, instance)
+            if given:
+                return self.base(*given.pop(), instance)
+            # the two may be of different moments, so that neither is good enough once a layer has moved
+            fresh = self.repo(repo.root)
+            return self.base(fresh, fresh.versions[version.uuid], instance)
 
         return self.nodes, self.store.database, instance, version.uuid, number, base
 

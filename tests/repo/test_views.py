@@ -419,3 +419,15 @@ def test_damage_hides_nothing_else(line: Line, server):
     with pytest.raises(DamageError):
         view.get("keys", b"bad")
     assert line.commit(line.root)
+
+
+def test_a_view_of_a_repo_and_a_version_of_different_moments(line: Line):
+    """The repo is of before its root was folded, the version of after: the layers are looked up anew, once."""
+    line.write(line.root, {b"a": b"1"})
+    line.seal(line.root)
+    child = line.child(line.root)
+    line.write(child, {b"b": b"2"})
+    before, _, instance = line.target(child)
+    line.fold(line.root)
+    view = line.catalog.snapshot(before, line.target(child)[1], instance)
+    agrees(view, {b"a": b"1", b"b": b"2"})
