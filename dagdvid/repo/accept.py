@@ -51,7 +51,7 @@ class Accept:
     mutation: int = 0
     """The greatest mutation id that came: those given out here from now on are above it."""
     branches: Mapping[str, str] = field(default_factory=dict)
-    """Versions known here that the record puts on other branches."""
+    """Versions that the record puts on other branches."""
     deleted: Sequence[str] = ()
     """Data UUIDs that the record has tombstones of."""
 
@@ -72,9 +72,9 @@ class Accept:
         for uuid in self.instances:
             conn.execute("INSERT OR IGNORE INTO data (uuid) VALUES (?)", (uuid,))
         conn.executemany("DELETE FROM data WHERE uuid = ?", [(uuid,) for uuid in self.deleted])
-        rebranch(conn, repo, self.branches)
         for version in self.versions:
             _add(conn, repo, version)
+        rebranch(conn, repo, self.branches)
         for uuid, (old, new) in self.data.items():
             moved = conn.execute(
                 "UPDATE data SET record = ?, epoch = epoch + 1 WHERE uuid = ? AND record IS ?", (new, uuid, old)

@@ -217,7 +217,7 @@ class _Flattening:
         for instance in self.instances:
             if instance.origin not in kept:
                 facts[f"data/{instance.uuid}/origin"] = root
-        facts |= self.plan.texts
+        facts |= {"root": root, **self.plan.texts}
         if self.plan.log is not None:
             facts = {name: value for name, value in facts.items() if not name.startswith("log/")}
             facts |= log_facts(self.plan.log)

@@ -70,8 +70,8 @@ def _enter(
         record, objects = make_record(catalog.nodes, None, _facts(root, contents))
         catalog.store.put_many(objects)
     there = catalog.repos().get(root)
-    instances = load_facts(catalog.nodes, Record.decode(_read(catalog, record)).root).instances
-    uuids = [instance.uuid for instance in instances.values()]
+    loaded = load_facts(catalog.nodes, Record.decode(_read(catalog, record)).root)
+    uuids = [instance.uuid for instance in loaded.instances.values()]
     catalog.store.run(
         Accept(
             root,
@@ -83,6 +83,7 @@ def _enter(
             objects,
             _UNSEEN
             + max((_last_mutation(catalog, content) for found in contents.values() for content in found), default=0),
+            {uuid: later.branch for uuid, later in loaded.versions.items() if later.branch is not None},
         )
     )
 
@@ -118,7 +119,8 @@ def _data_uuids(catalog: Catalog, record: Record) -> list[str]:
 def _versions(commits: Mapping[bytes, Commit]) -> list[tuple[bytes, Commit]]:
     """One commit for each version, the newest where there are several; parents first."""
     newest: dict[str, bytes] = {}
-    for name, commit in sorted(commits.items(), key=lambda item: (item[1].time, item[0])):
+    amended = {commit.amends for commit in commits.values()}
+    for name, commit in sorted(commits.items(), key=lambda item: (item[0] not in amended, item[1].time, item[0])):
         newest[commit.uuid] = name
     chosen = [(name, commits[name]) for name in newest.values()]
     depth: dict[bytes, int] = {}

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from calling import Caller
+from graphs import Graph
 
 from dagdvid.config import Config
 from dagdvid.errors import BadRequest, Corrupt, InUse
+from dagdvid.repo import manage
 from dagdvid.repo.fold import fold_unversioned
 from dagdvid.server import Server, rebuild
 
@@ -150,5 +152,35 @@ def test_what_is_no_data_directory_stays_as_it_is(tmp_path):
     try:
         with pytest.raises(InUse):
             rebuild(Config(data=tmp_path / "data"))
+    finally:
+        server.close()
+
+
+def test_amendments_branches_that_changed_places_and_deletions_come_back(tmp_path):
+    config = Config(data=tmp_path / "data")
+    server = Server.open(config)
+    graph = Graph(Caller(server, admin=True))
+    graph.instance("gone")
+    graph.put(graph.root, "k", b"v")
+    graph.commit(graph.root)
+    main, side = graph.child(graph.root), graph.child(graph.root, "side")
+    for uuid in (main, side):
+        graph.commit(uuid)
+    for value in (b"amended", b"twice"):
+        graph.put(graph.root, "k", value)
+    manage.make_master(graph.catalog, graph.repo, graph.version(side), "was")
+    manage.delete_instance(graph.catalog, graph.repo, "gone")
+    before = {uuid: (graph.hash(uuid), graph.version(uuid).branch) for uuid in (graph.root, main, side)}
+    server.close()
+    for path in config.data.glob("dagdvid.sqlite*"):
+        path.unlink()
+    rebuild(config)
+    server = Server.open(config)
+    graph.call, graph.catalog = Caller(server), server.catalog
+    try:
+        assert {uuid: (graph.hash(uuid), graph.version(uuid).branch) for uuid in before} == before
+        assert [graph.get(uuid, "k") for uuid in before] == [b"twice"] * 3
+        assert set(graph.repo.instances) == {"kv"}
+        assert graph.sound()
     finally:
         server.close()
