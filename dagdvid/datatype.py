@@ -17,7 +17,7 @@ from dagdvid.objects.codecs import Codec, decode
 from dagdvid.routes import RouteTable
 from dagdvid.words import CommandTable
 
-__all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Snapshot", "Stored", "Txn"]
+__all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Snapshot", "Step", "Stored", "Txn"]
 
 MAX_KEY = 1024
 """Bytes of the longest key of any key space (SPEC, tree)."""
@@ -152,6 +152,20 @@ class Txn(Snapshot, Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Step:
+    """One transaction of a command that takes many."""
+
+    run: Callable[[Instance, Txn], object]
+    """What it does; run again if what it read has changed."""
+    into: str = ""
+    """The instance that it writes: that of the command, if empty."""
+    typename: str = ""
+    """The type of `into`; if there is no instance of that name, one is made."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """With which it is made."""
+
+
 class Differ(Protocol):
     """Turns changed keys of one instance into what its users know: keys, blocks, boxes."""
 
@@ -175,7 +189,8 @@ class Datatype(ABC):
     routes: RouteTable
     commands: CommandTable = CommandTable()
     """Words after `node UUID NAME`. Handlers are `(instance, view, call) -> text`; as with routes, `view` is a `Txn`
-    where the command changes something, and the handler may then be run again."""
+    where the command changes something, and the handler may then be run again. A command with `steps` is for what no
+    one transaction should hold: its handler is given a `Snapshot` and yields any number of `Step`s, then the text."""
     summary: str
     """One line for the help."""
     info_methods: frozenset[str] = frozenset({"GET", "HEAD", "POST"})

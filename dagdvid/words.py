@@ -7,7 +7,7 @@ page of documentation. As in DVID, words that are `NAME=VALUE` are settings wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -63,6 +63,8 @@ class Command:
     doc: str
     changes: bool = True
     """It changes something, so that it needs a right and a server that takes writes."""
+    steps: bool = False
+    """It takes many transactions: how, its table's owner says."""
     file: str = ""
     """The argument that names a file of the caller's: its content is sent as standard input."""
 
@@ -141,9 +143,7 @@ class CommandTable:
 
     def under(self, prefix: str) -> CommandTable:
         """The same commands with words before theirs."""
-        return CommandTable(
-            Command(f"{prefix} {c.usage}", c.handler, c.doc, changes=c.changes, file=c.file) for c in self.commands
-        )
+        return CommandTable(replace(c, usage=f"{prefix} {c.usage}") for c in self.commands)
 
     def find(self, words: Sequence[str]) -> Command:
         """The command that words begin.

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from dagdvid.datatype import Snapshot
+from dagdvid.datatype import Snapshot, Txn
 from dagdvid.datatypes.spans import Spans, SpanSet
 from dagdvid.errors import BadRequest, Corrupt
 from dagdvid.geometry import COORDINATE_LIMIT, Box, Point
 
 __all__ = [
+    "LOCK_SPACE",
     "SPACE",
     "TYPENAME",
     "Region",
@@ -26,11 +27,15 @@ __all__ = [
     "key_of_z",
     "read_spans",
     "region",
+    "replace",
     "z_of_key",
 ]
 
 TYPENAME = "roi"
 SPACE = "layers"
+LOCK_SPACE = "lock"
+_LOCK = b"spans"
+"""Every change reads and writes this key, so that of two at the same time one is run again, and they never mix."""
 _SPAN = np.dtype("<i4")
 
 
@@ -72,6 +77,21 @@ def read_spans(view: Snapshot, first: int = -COORDINATE_LIMIT, last: int = COORD
     end = key_of_z(last + 1) if last + 1 < COORDINATE_LIMIT else None
     layers = [decode_layer(key, value) for key, value in view.items(SPACE, key_of_z(first), end)]
     return np.concatenate(layers) if layers else np.empty((0, 4), np.int64)
+
+
+def replace(txn: Txn, spans: Spans) -> None:
+    """Make a region of these spans (in order, each once), whatever it was before."""
+    txn.get(LOCK_SPACE, _LOCK)
+    cuts = np.flatnonzero(np.diff(spans[:, 0])) + 1
+    layers = {key_of_z(int(layer[0, 0])): layer for layer in np.split(spans, cuts)} if len(spans) else {}
+    for key in list(txn.keys(SPACE)):
+        if key not in layers:
+            txn.delete(SPACE, key)
+    txn.put_many(SPACE, [(key, encode_layer(layer)) for key, layer in layers.items()])
+    if layers:
+        txn.put(LOCK_SPACE, _LOCK, b"1")
+    else:
+        txn.delete(LOCK_SPACE, _LOCK)
 
 
 class Region:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,10 +28,12 @@ __all__ = [
     "encode_gray_jpeg",
     "encode_image",
     "image_format",
+    "image_size",
     "read_image",
 ]
 
 JPEG_QUALITY = 80
+_READ = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_SIDE = 65535
 """Pixels along a side of the largest JPEG."""
 
@@ -156,7 +159,7 @@ def read_image(data: bytes, voxel: np.dtype[Any]) -> NDArray[Any]:
         BadRequest: no image that can be read, or not of that many bytes a pixel.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "TIFF", "BMP"]) as image:
+        with Image.open(io.BytesIO(data), formats=_READ) as image:
             pixels = _voxels(image)
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadRequest(f"the image cannot be read: {error}") from None
@@ -166,6 +169,19 @@ def read_image(data: bytes, voxel: np.dtype[Any]) -> NDArray[Any]:
         raise BadRequest(f"an image of {size} bytes a pixel does not fit voxels of {wanted}")
     plane = np.ascontiguousarray(pixels)
     return plane.reshape(*plane.shape[:2], -1).view(voxel)[..., 0]
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """The width and height of an image file; only its head is read.
+
+    Raises:
+        BadRequest: no image that can be read.
+    """
+    try:
+        with Image.open(file, formats=_READ) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadRequest(f"the image {file.name} cannot be read: {error}") from None
 
 
 def _voxels(image: Image.Image) -> NDArray[Any]:

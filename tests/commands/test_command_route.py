@@ -115,9 +115,9 @@ def test_put(command, root):
 
 
 def test_a_type_without_commands(command, root):
-    command(f"repo {root} new uint8blk gray")
-    assert not datatype("uint8blk").commands.commands, "choose another type for this test"
-    with pytest.raises(BadRequest, match="uint8blk, has no commands"):
+    command(f"repo {root} new roi gray")
+    assert not datatype("roi").commands.commands, "choose another type for this test"
+    with pytest.raises(BadRequest, match="roi, has no commands"):
         command(f"node {root} gray put x")
 
 

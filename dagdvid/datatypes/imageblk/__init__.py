@@ -7,6 +7,7 @@ from typing import Any
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
 from dagdvid.datatypes.imageblk import extents
+from dagdvid.datatypes.imageblk.commands import COMMANDS
 from dagdvid.datatypes.imageblk.diff import BlockDiffer, block_key, blocks_between
 from dagdvid.datatypes.imageblk.formats import FORMATS, VoxelFormat
 from dagdvid.datatypes.imageblk.properties import SETTINGS_HELP, configure, extended
@@ -22,6 +23,7 @@ class ImageBlk(Datatype):
     spaces = ("blocks", "meta")
     info_methods = frozenset({"GET"})
     routes = ROUTES
+    commands = COMMANDS
     settings_help = SETTINGS_HELP
 
     def __init__(self, voxels: VoxelFormat) -> None:

@@ -15,7 +15,17 @@ from dagdvid.errors import BadRequest
 from dagdvid.geometry import Box, Point
 from dagdvid.kernels.morton import BIAS, keys_of_box
 
-__all__ = ["SPACE", "STORABLE", "batch_blocks", "block_coordinates", "read", "read_box", "write", "write_blocks"]
+__all__ = [
+    "SPACE",
+    "STORABLE",
+    "batch_blocks",
+    "block_coordinates",
+    "read",
+    "read_box",
+    "read_over_background",
+    "write",
+    "write_blocks",
+]
 
 SPACE = "blocks"
 
@@ -56,6 +66,12 @@ def read_box(view: Snapshot, layout: BlockLayout, box: Box, mask: Mask | None = 
     """The voxels of a box as `read` has them, as one array [z, y, x]."""
     ((_, batches),) = _located(view, layout, [box])
     return _array(view, layout, box, batches, mask)
+
+
+def read_over_background(view: Snapshot, layout: BlockLayout, box: Box) -> NDArray[Any]:
+    """As `read_box`, but what was never stored is the background."""
+    ((_, batches),) = _located(view, layout, [box])
+    return _array(view, layout, box, batches, absent=layout.blank)
 
 
 def _slabs(box: Box, layout: BlockLayout) -> Iterator[Box]:
@@ -102,9 +118,16 @@ def _located(view: Snapshot, layout: BlockLayout, boxes: Sequence[Box]) -> Itera
         yield box, done
 
 
-def _array(view: Snapshot, layout: BlockLayout, box: Box, batches: Sequence[_Batch], mask: Mask | None) -> NDArray[Any]:
-    """The voxels of a box, as an array [z, y, x]."""
-    volume = np.zeros(box.shape, layout.voxel)
+def _array(
+    view: Snapshot,
+    layout: BlockLayout,
+    box: Box,
+    batches: Sequence[_Batch],
+    mask: Mask | None = None,
+    absent: Any = None,
+) -> NDArray[Any]:
+    """The voxels of a box, as an array [z, y, x]; of what was never stored, 0 or `absent`."""
+    volume = np.zeros(box.shape, layout.voxel) if absent is None else np.full(box.shape, absent, layout.voxel)
     for brick, places, values in batches:
         along_x, along_y, along_z = layout.overlaps(box, brick)
         width, layer = brick.size.x, brick.size.x * brick.size.y

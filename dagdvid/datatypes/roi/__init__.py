@@ -9,7 +9,7 @@ import numpy as np
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
 from dagdvid.datatypes import regions
-from dagdvid.datatypes.roi.ops import LOCK_SPACE, z_range
+from dagdvid.datatypes.roi.ops import z_range
 from dagdvid.datatypes.roi.routes import ROUTES
 from dagdvid.datatypes.settings import BASE_HELP, base_settings
 from dagdvid.datatypes.spans import Spans, merged
@@ -27,7 +27,7 @@ class Roi(Datatype):
     name = regions.TYPENAME
     url = "github.com/janelia-flyem/dvid/datatype/roi"
     version = "0.1"
-    spaces = (regions.SPACE, LOCK_SPACE)
+    spaces = (regions.SPACE, regions.LOCK_SPACE)
     mergeable = frozenset({regions.SPACE})
     routes = ROUTES
     summary = "Regions of interest: sets of blocks that volumes are masked by and work is divided by."

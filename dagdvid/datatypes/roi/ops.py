@@ -1,4 +1,4 @@
-"""Reading and replacing a region."""
+"""What is asked of a region."""
 
 from __future__ import annotations
 
@@ -7,33 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dagdvid.datatype import Snapshot, Txn
-from dagdvid.datatypes.regions import SPACE, Region, encode_layer, key_of_z, read_spans, z_of_key
-from dagdvid.datatypes.spans import Spans
+from dagdvid.datatype import Snapshot
+from dagdvid.datatypes.regions import SPACE, Region, read_spans, z_of_key
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import COORDINATE_LIMIT, Box, Point
 
-__all__ = ["LOCK_SPACE", "inside", "mask", "replace", "z_range"]
+__all__ = ["inside", "mask", "z_range"]
 
-LOCK_SPACE = "lock"
-_LOCK = b"spans"
-"""Every change reads and writes this key, so that of two at the same time one is run again, and they never mix."""
 _SLAB_VOXELS = 16 << 20
-
-
-def replace(txn: Txn, spans: Spans) -> None:
-    """Make a region of these spans (in order, each once), whatever it was before."""
-    txn.get(LOCK_SPACE, _LOCK)
-    cuts = np.flatnonzero(np.diff(spans[:, 0])) + 1
-    layers = {key_of_z(int(layer[0, 0])): layer for layer in np.split(spans, cuts)} if len(spans) else {}
-    for key in list(txn.keys(SPACE)):
-        if key not in layers:
-            txn.delete(SPACE, key)
-    txn.put_many(SPACE, [(key, encode_layer(layer)) for key, layer in layers.items()])
-    if layers:
-        txn.put(LOCK_SPACE, _LOCK, b"1")
-    else:
-        txn.delete(LOCK_SPACE, _LOCK)
 
 
 def z_range(view: Snapshot) -> tuple[int, int]:

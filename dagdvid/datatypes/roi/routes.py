@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from dagdvid.datatype import Instance, Snapshot, Txn
-from dagdvid.datatypes.regions import read_spans
+from dagdvid.datatypes.regions import read_spans, replace
 from dagdvid.datatypes.roi import ops
 from dagdvid.datatypes.roi.partition import fitted, of_one_size
 from dagdvid.datatypes.settings import integer
@@ -25,13 +25,13 @@ def get_roi(instance: Instance, view: Snapshot, request: Request) -> Reply:  # n
 
 def post_roi(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
     """Replace the region."""
-    ops.replace(txn, of_json(request.body))
+    replace(txn, of_json(request.body))
     return Reply()
 
 
 def delete_roi(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
     """Empty the region."""
-    ops.replace(txn, of_json(b"[]"))
+    replace(txn, of_json(b"[]"))
     return Reply()
 
 
