@@ -26,6 +26,8 @@ from dagdvid.kernels.morton import encode_keys
 
 __all__ = ["Form", "form_of", "listed", "parse_blocks", "read_row", "stream", "write_row"]
 
+_CHUNK_BYTES = 1 << 20
+"""Bytes that are sent together: each piece of an answer costs a way to a thread and back."""
 _HEAD = struct.Struct("<iiii")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 
@@ -85,10 +87,17 @@ def _told(
     else:
         values = view.load(located)
         found = (value if value is None or form is not Form.PLAIN else layout.plain(value) for value in values)
+    held: list[bytes] = []
+    size = 0
     for block, data in zip(blocks, found, strict=True):
         if data is not None:
-            yield _HEAD.pack(*block, len(data))
-            yield data
+            held += (_HEAD.pack(*block, len(data)), data)
+            size += len(data)
+            if size >= _CHUNK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _as_dvid(item: Stored, compression: str) -> bytes:
