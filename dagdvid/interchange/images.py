@@ -103,19 +103,22 @@ def _tiff(pixels: NDArray[Any], quality: int) -> bytes:  # noqa: ARG001
 
 
 def _jpeg(pixels: NDArray[Any], quality: int) -> bytes:
-    gray16 = pixels.ndim == 2 and pixels.dtype.itemsize == 2
-    upper = _upper(pixels)
-    if upper.ndim == 3 and upper.shape[2] == 4:  # no alpha in a JPEG: as seen on black
-        alpha = upper[..., 3:].astype(np.uint16)
-        upper = (upper[..., :3] * alpha // 255).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(upper))
-    return _saved(image.convert("RGB") if gray16 else image, "JPEG", quality=quality)
+    return _saved(_opaque(pixels), "JPEG", quality=quality)
 
 
 def _bmp(pixels: NDArray[Any], quality: int) -> bytes:  # noqa: ARG001
+    return _saved(_opaque(pixels), "BMP")
+
+
+def _opaque(pixels: NDArray[Any]) -> Image.Image:
+    """What formats of 8 bits without alpha show, as with Go: colours on black, and 16 bits of gray in colour."""
     gray16 = pixels.ndim == 2 and pixels.dtype.itemsize == 2
-    image = Image.fromarray(np.ascontiguousarray(_upper(pixels)))
-    return _saved(image.convert("RGB") if gray16 else image, "BMP")
+    upper = _upper(pixels)
+    if upper.ndim == 3 and upper.shape[2] == 4:
+        alpha = upper[..., 3:].astype(np.uint16)
+        upper = (upper[..., :3] * alpha // 255).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(upper))
+    return image.convert("RGB") if gray16 else image
 
 
 _ENCODERS: dict[str, Callable[[NDArray[Any], int], bytes]] = {"png": _png, "jpeg": _jpeg, "tiff": _tiff, "bmp": _bmp}

@@ -119,14 +119,15 @@ def test_colours_and_grays_keep_their_values(text):
         assert np.abs(seen - wanted).mean() < (3 if form.kind == "jpeg" else 0.001)
 
 
-def test_a_jpeg_shows_the_upper_byte_of_16_bits_and_colours_on_black():
+@pytest.mark.parametrize("kind", ["jpg:90", "bmp"])
+def test_the_upper_byte_of_16_bits_and_colours_on_black(kind):
     gray = smooth(1)
-    with Image.open(io.BytesIO(encode_image(gray.astype("<u2") << 8, image_format("jpg")))) as image:
+    with Image.open(io.BytesIO(encode_image(gray.astype("<u2") << 8, image_format(kind)))) as image:
         assert image.mode == "RGB"
         assert np.abs(np.asarray(image).astype(int)[..., 1] - gray).mean() < 3
     half = smooth(4)
     half[..., 3] = 128
-    with Image.open(io.BytesIO(encode_image(half, image_format("jpg:90")))) as image:
+    with Image.open(io.BytesIO(encode_image(half, image_format(kind)))) as image:
         assert np.abs(np.asarray(image).astype(int) - half[..., :3].astype(int) // 2).mean() < 4
 
 

@@ -54,12 +54,19 @@ def form_of(text: str) -> Form:
 
 
 def stream(view: Snapshot, layout: BlockLayout, span: Box, form: Form, compression: str) -> Iterator[bytes]:
-    """The stored blocks of a box of blocks, all of one moment. `compression` is the instance's, as it was set."""
+    """The stored blocks of a box of blocks, all of one moment. `compression` is the instance's, as it was set.
+
+    Raises:
+        BadRequest: JPEG is asked for, and there are blocks that are stored otherwise.
+    """
     inside = span.intersection(STORABLE)
     if inside is None:
         return
     batches = [morton_blocks(brick) for brick in bricks(inside, batch_blocks(layout))]
-    located = iter(view.locate(SPACE, [key for _, keys in batches for key in keys]))
+    found = view.locate(SPACE, [key for _, keys in batches for key in keys])
+    if form is Form.JPEG and not layout.jpeg and any(at is not None for at in found):
+        raise BadRequest("the blocks are not stored as JPEG: leave compression out, or ask for uncompressed")
+    located = iter(found)
     for blocks, _ in batches:
         yield from _told(view, layout, blocks, [next(located) for _ in blocks], form, compression)
 

@@ -63,6 +63,7 @@ def test_stored_blocks_are_those_that_dvid_would_send(new_data, compression, edg
         with pytest.raises(BadRequest, match=r"JPEG|compression"):
             data.get(path, **query)
     assert data.get("specificblocks", blocks="0,0,0", compression="jpeg") == b""
+    assert data.get(f"subvolblocks/{x}_{y}_{z}/{9 * x}_0_0", compression="jpeg") == b""
 
 
 @pytest.mark.parametrize("typename", ["uint8blk", "uint16blk", "rgba8blk"])
