@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from dagdvid.errors import DagdvidError, RequestError, StaleRead
 from dagdvid.routes import Cache, Reply, Request, Route
 
 from . import help as help_pages
-from .incoming import ClientGone, Scope, content_length, decoded_request, read_body
+from .incoming import ClientGone, Scope, content_length, decoded_request, read_body, spool_body
 from .outgoing import abandon, primed
 from .pool import Pool
 from .problems import crash, not_found, problem
@@ -102,7 +103,12 @@ class Dispatch:
             if target is None:
                 return not_found(), cache
             run, cache = target.run, target.route.cache
-            body = await read_body(pieces, content_length(scope), target.route.max_body)
+            announced, limit = content_length(scope), target.route.max_body
+            if target.route.spooled:
+                file = await spool_body(pieces, announced, limit, self.server.config.data)
+                request = decoded_request(scope, path, target.args, b"", self.server.config)
+                return await self.pool.run(lambda: _run_on(file, run, request), abandon), cache
+            body = await read_body(pieces, announced, limit)
             request = decoded_request(scope, path, target.args, body, self.server.config)
             written = await self._written_at_once(target, request)
             if written is not None:
@@ -143,3 +149,9 @@ class Dispatch:
                 if self.find(method, path):
                     allowed.append(method)
         return Reply(headers={"Allow": ", ".join([*allowed, "OPTIONS"])}) if allowed else not_found()
+
+
+def _run_on(file: IO[bytes], run: Callable[[Request], Reply], request: Request) -> Reply:
+    """The reply of a handler that reads its body from a file."""
+    with file:
+        return primed(run(replace(request, file=file)))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import io
+import tempfile
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, cast
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from dagdvid.config import Config
 from dagdvid.errors import BadRequest, TooLarge
 from dagdvid.routes import Request
 
-__all__ = ["ClientGone", "Scope", "content_length", "decoded_path", "decoded_request", "read_body"]
+__all__ = ["ClientGone", "Scope", "content_length", "decoded_path", "decoded_request", "read_body", "spool_body"]
 
 Scope = Any
 """An ASGI scope: a dictionary whose keys the servers' own libraries each type in their way."""
@@ -23,6 +25,8 @@ class ClientGone(Exception):
     """The client left before its request was whole."""
 
 
+IN_MEMORY = 16 << 20
+"""Bytes of a body that are held in memory where it may be spooled."""
 BODY_TIMEOUT = 600.0
 """Seconds that the next piece of a body may take (DVID's read timeout, server/web.go)."""
 
@@ -53,15 +57,45 @@ async def read_body(pieces: AsyncIterator[bytes], announced: int, limit: int) ->
     if announced > limit:
         raise TooLarge(f"a body of {announced} bytes is too large; here it may have {limit}")
     buffer = io.BytesIO()  # its getvalue() hands over without a copy
+    async for piece in _timed(pieces):
+        if buffer.tell() + len(piece) > limit:
+            raise TooLarge(f"the body is too large; here it may have {limit} bytes")
+        buffer.write(piece)
+    return buffer.getvalue()
+
+
+async def spool_body(pieces: AsyncIterator[bytes], announced: int, limit: int, folder: Path) -> IO[bytes]:
+    """As `read_body`, into a file without a name where it is large; it stands at its beginning."""
+    if announced > limit:
+        raise TooLarge(f"a body of {announced} bytes is too large; here it may have {limit}")
+    file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(folder))  # noqa: SIM115  the caller closes it
+    try:
+        size = 0
+        async for piece in _timed(pieces):
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"the body is too large; here it may have {limit} bytes")
+            file.write(piece)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return cast(IO[bytes], file)
+
+
+async def _timed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of a body.
+
+    Raises:
+        BadRequest: they stopped coming.
+    """
     try:
         while True:
             async with asyncio.timeout(BODY_TIMEOUT):
                 piece = await anext(pieces, None)
             if piece is None:
-                return buffer.getvalue()
-            if buffer.tell() + len(piece) > limit:
-                raise TooLarge(f"the body is too large; here it may have {limit} bytes")
-            buffer.write(piece)
+                return
+            yield piece
     except TimeoutError:
         raise BadRequest(f"the rest of the body did not come within {BODY_TIMEOUT:.0f} s") from None
 

@@ -50,6 +50,8 @@ class Setting(NamedTuple):
     """The only values that it takes, if not empty."""
     many: bool = False
     """A list of strings, not one string."""
+    least: int | None = None
+    """A number, not a string, and not below this."""
 
 
 SETTINGS = (
@@ -63,6 +65,7 @@ SETTINGS = (
         "readonly: no writes; fullwrite: writes to committed versions, too",
         ("readonly", "fullwrite"),
     ),
+    Setting("server", "min_mutation_id_start", "no repo gives out mutation ids below it", least=0),
     Setting("store", "engine", "may be left out", ("dagdvid",)),
     Setting("store", "path", "the data directory"),
     Setting("mutations", "jsonstore", "folder of the mutation logs as files, <data>-<version>.plog; none if absent"),
@@ -75,7 +78,7 @@ DVID_KEYS = {
     "server": (
         *("rpcAddress", "webClient", "webRedirectPath", "webDefaultFile", "pidFile", "blockListFile", "allowTiming"),
         *("startWebhook", "startJaneliaConfig", "allowLabelmapSplit", "noLabelmapSplit", "instance_id_gen"),
-        *("instance_id_start", "min_mutation_id_start", "interactiveOpsBeforeBlock", "shutdownDelay"),
+        *("instance_id_start", "interactiveOpsBeforeBlock", "shutdownDelay"),
     ),
     "mutations": ("httpstore",),
     "store": ("ReadOnly", "ValueLogFileSize", "ValueThreshold", "inmemory", "CacheSize", "ref", "instance", "uuid"),
@@ -114,6 +117,8 @@ class Config:
     cors_domains: tuple[str, ...] = ()
     note: str = ""
     hostname: str = ""
+    mutation_start: int = 0
+    """No repo gives out mutation ids below it."""
     toml_path: str = ""
     toml_text: str = ""
     jsonstore: Path | None = None
@@ -195,6 +200,7 @@ def load(
         cors_domains=tuple(server.get("corsDomains", ())),
         note=server.get("note", ""),
         hostname=server.get("host", ""),
+        mutation_start=server.get("min_mutation_id_start", 0),
         toml_path=str(toml.resolve()) if toml is not None else "",
         toml_text=text,
         jsonstore=(toml.parent / mutations["jsonstore"]).resolve() if toml and mutations.get("jsonstore") else None,
@@ -271,6 +277,10 @@ def _checked(toml: Path, title: str, section: str, table: Mapping[str, Any]) -> 
                 f"{toml}: remove engine from [{title}], and name an empty folder as path: "
                 f"dagdvid has its own store and cannot open one of {value!r}"
             )
+        if setting.least is not None:
+            if not isinstance(value, int) or isinstance(value, bool) or not setting.least <= value < 2**52:
+                raise BadRequest(f"{toml}: {key} in [{title}] must be a whole number below 2^52, not {value!r}")
+            continue
         items = value if setting.many and isinstance(value, list) else [value]
         if setting.many != isinstance(value, list) or not all(isinstance(item, str) for item in items):
             wanted = "a list of strings" if setting.many else "a string"

@@ -197,6 +197,8 @@ class Datatype(ABC):
     """Methods under which DVID's type answers `info`; some look at the method, most do not."""
     logs: bool = False
     """It keeps a mutation log (`Txn.log`), so that its instances answer mutations and mutations-range."""
+    labels: bool = False
+    """Its instances give out labels, each from a counter of its own that no two servers share (SPEC 6.10)."""
     mergeable: frozenset[str] = frozenset()
     """Key spaces whose entries it can merge (`merge_value`); elsewhere, an entry changed on both sides conflicts."""
     key_by_key: bool = False

@@ -23,6 +23,7 @@
     │   ├── InUse               another process has the data directory
     │   ├── ReadOnly            the server or the directory takes no writes
     │   ├── NoSpace             the disk is full
+    │   ├── OutOfIds            no numbers are left that are this server's to give out
     │   ├── Busy                too much at once, or shutting down
     │   └── FateUnknown         it may have been done or not: look before you do it again
     └── RemoteError         the other server: unreachable, refused, or not one of ours
@@ -48,6 +49,7 @@ __all__ = [
     "Lost",
     "MissingObject",
     "NoSpace",
+    "OutOfIds",
     "PackGone",
     "ReadOnly",
     "RefMoved",
@@ -198,6 +200,12 @@ class NoSpace(UnavailableError):
     """The disk is full."""
 
     code = "no-space"
+
+
+class OutOfIds(UnavailableError):
+    """No mutation ids or labels are left that are this server's to give out: another one must give it some."""
+
+    code = "out-of-ids"
 
 
 class Busy(UnavailableError):

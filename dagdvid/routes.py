@@ -6,11 +6,12 @@ limits, `/api/help`, OpenAPI and the completeness tests; one fact stands in one 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from dagdvid.errors import BadRequest, DagdvidError
 
@@ -60,6 +61,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Names in lower case."""
     body: bytes = b""
+    file: IO[bytes] | None = None
+    """The body of a route that takes it `spooled`."""
     admin: bool = False
     unlocked: bool = False
     """It may change committed versions: it is an admin's, or the server is in full-write mode."""
@@ -75,6 +78,10 @@ class Request:
     def app(self) -> str:
         """What program says to ask: `?app=`."""
         return self.query.get("app", "")
+
+    def stream(self) -> IO[bytes]:
+        """The body for reading, from its beginning."""
+        return io.BytesIO(self.body) if self.file is None else self.file
 
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean query item as DVID takes it: `true`, `on` or `1`."""
@@ -152,6 +159,8 @@ class Route:
     right: Right = Right.READ
     cache: Cache = Cache.LIVE
     max_body: int = MAX_BODY
+    spooled: bool = False
+    """Its body may be large, and lies in a file while the handler reads it (`Request.stream`)."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query items that it reads, with what they mean: for the help."""
     throttled: Callable[[Request], bool] | None = None

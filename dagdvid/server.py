@@ -41,6 +41,8 @@ from dagdvid.repo.conflict_routes import CONFLICTS
 from dagdvid.repo.copying import COPY
 from dagdvid.repo.data_routes import ANY_DATA, DIFF
 from dagdvid.repo.history_routes import NODE_HISTORY, REFLOG, REPO_REFLOG
+from dagdvid.repo.id_routes import IDS
+from dagdvid.repo.leases import prepare
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.rebuild import rebuild_refs
 from dagdvid.repo.record_routes import RECORD
@@ -85,7 +87,8 @@ def hold(config: Config) -> Iterator[int]:
     """Own the data directory for all processes of a server, and recover its packs. Yields the locked descriptor."""
     with hold_folder(config.data) as lock:
         Throttle(config.data).reset()
-        LocalStore(config.data, tables=TABLES).close()
+        with closing(LocalStore(config.data, tables=TABLES)) as store:
+            prepare(Catalog(store), config.mutation_start)
         yield lock
 
 
@@ -138,10 +141,12 @@ class Server:
         )
         stack.callback(self.store.close)
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1, "dagdvid-encode"))
-        self.catalog = Catalog(self.store, pool)
+        self.catalog = Catalog(self.store, pool, config.mutation_start)
         self.upkeep = None if config.readonly else Upkeep(self.catalog)
         if self.upkeep is not None:
             stack.callback(self.upkeep.close)
+        if not config.member and not config.readonly:
+            prepare(self.catalog, config.mutation_start)
         self._tables: list[tuple[str, list[str], RouteTable]] = [
             ("server", [], REPOS),
             ("server", [], REFLOG),
@@ -153,6 +158,7 @@ class Server:
             ("repo", ["repo", "{uuid}"], REPO),
             ("repo", ["repo", "{uuid}"], ACTIVITY),
             ("repo", ["repo", "{uuid}"], REPO_REFLOG),
+            ("repo", ["repo", "{uuid}"], IDS),
             ("repo", ["repo", "{uuid}"], REMOTE),
             ("repo", ["repo", "{uuid}"], RECORD),
             ("node", ["node", "{uuid}"], NODE),

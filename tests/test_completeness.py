@@ -42,6 +42,7 @@ ERRORS = {
     "InUse": ("in-use", 503),
     "ReadOnly": ("read-only", 400),
     "NoSpace": ("no-space", 507),
+    "OutOfIds": ("out-of-ids", 503),
     "Busy": ("busy", 503),
     "FateUnknown": ("fate-unknown", 503),
     "RemoteError": ("remote", 502),

@@ -32,6 +32,7 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         note = "for testing"
         corsDomains = ["https://a.example", "https://b.example"]
         rwmode = "readonly"
+        min_mutation_id_start = 2000000000
         [store.main]
         engine = "dagdvid"
         path = "data/here"
@@ -51,6 +52,7 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         note="for testing",
         hostname="images.example.org",
         durability="relaxed",
+        mutation_start=2_000_000_000,
         toml_path=str(path.resolve()),
         toml_text=text,
         jsonstore=tmp_path.resolve() / "logs",
@@ -100,6 +102,7 @@ def test_an_absolute_path_stays(tmp_path):
         ("[server]\ncorsDomains = '*'", "must be a list of strings"),
         ("[server]\ncorsDomains = [1]", "must be a list of strings"),
         ("[server]\nrwmode = 'rw'", "must be readonly or fullwrite, not 'rw'"),
+        *[(f"[server]\nmin_mutation_id_start = {n}", "a whole number below 2") for n in (-1, 2**52, "true", "'1'")],
         ("[store]\npath = 'x'", r"write \[store.main\] above 'path'"),
         ("[store.a]\npath = 'x'\n[store.b]\npath = 'y'", "name one store; there are 2: a, b"),
         ("[store.a]\nengine = 'badger'\npath = 'x'", "cannot open one of 'badger'"),

@@ -4,7 +4,8 @@ The receiver rebuilds every tree and compares its root, so tree nodes need not t
 
     u8 kind | u32 payload bytes | payload
 
-    HEAD      canonical JSON {"protocol", "repo"}
+    HEAD      canonical JSON {"given_up", "protocol", "repo"}; `given_up`: data UUIDs of deleted instances, of which no
+              content follows
     OWNER     canonical JSON {"kind": "commit" | "repo" | "data", "parent": id or null}: begins an owner of trees
     SPACE     canonical JSON {"data", "space", "root"}: begins a key space of an instance
     ROOT      canonical JSON {"root"}: begins the owner's own tree
@@ -46,13 +47,16 @@ __all__ = [
     "read_frames",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 HEAD, OWNER, SPACE, ROOT, EDITS, OBJECT, END = range(1, 8)
 _FRAME = struct.Struct("<BI")
 _COUNT = struct.Struct("<I")
-_MAX_FRAME = 64 * 2**20
 _EDITS_IN_FRAME = 512
-_MAX_WINDOW = 2**27
+_MAX_FRAME = {EDITS: _EDITS_IN_FRAME * 2 * 2**10, OBJECT: 4 * 2**20}
+_MAX_OTHER_FRAME = 64 * 2**20
+_MAX_WINDOW = 2**23
+_FREE, _RATIO = 256 * 2**20, 1000
+"""Bytes that a bundle may expand to, and how many times its size above that."""
 
 
 class BundleWriter:
@@ -93,12 +97,16 @@ def read_frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     try:
         with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, closefd=False) as stream:
             kind = 0
+            expanded = 0
             while head := _exactly(stream, _FRAME.size, kind == END):
                 if kind == END:
                     raise Unverified("bundle goes on after its end")
                 kind, size = _FRAME.unpack(head)
-                if size > _MAX_FRAME or not HEAD <= kind <= END:
+                if not HEAD <= kind <= END or size > _MAX_FRAME.get(kind, _MAX_OTHER_FRAME):
                     raise Unverified("bundle with an impossible frame")
+                expanded += size
+                if expanded > _FREE and expanded > _RATIO * file.tell():
+                    raise Unverified(f"bundle that expands to more than {_RATIO} times its size")
                 yield kind, _exactly(stream, size, False)
     except zstandard.ZstdError as error:
         raise Unverified(f"bundle does not decompress: {error}") from None

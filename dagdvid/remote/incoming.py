@@ -14,15 +14,20 @@ from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit, merge
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
-from dagdvid.objects.tree.read import scan
+from dagdvid.objects.tree.read import last_before, scan
+from dagdvid.remote.amended import Amendments, sort_amendments
+from dagdvid.remote.foreign import foreign
 from dagdvid.remote.history import common_base
+from dagdvid.remote.landing import Landing
 from dagdvid.remote.receive import Received
 from dagdvid.remote.shared import join_shared
 from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
-from dagdvid.repo.commits import Commit, read_commit
+from dagdvid.repo.ids import MUTATION, Held, check, held_by, read_grants
+from dagdvid.repo.leases import ledger
 from dagdvid.repo.model import Repo, branch_text, shared_uuid
 from dagdvid.repo.record import Loaded, Record, load_facts, now, read_record
+from dagdvid.repo.staging import LOG_KEY
 
 __all__ = ["Taken", "take"]
 
@@ -36,9 +41,9 @@ class Taken:
     """For the answer: what was renamed, left alone, or kept as it was here."""
 
 
-def take(catalog: Catalog, received: Received, remote: str = "") -> Taken:
+def take(catalog: Catalog, received: Received, remote: str = "", *, amending: bool = False) -> Taken:
     """Make received versions visible. With the name of a `remote` (a pull), what diverged lands beside what is here;
-    without (a push), it is refused.
+    without (a push), it is refused. amending: versions may come that were amended on the other side.
 
     Raises:
         Diverged, RefMoved: see `Accept`.
@@ -47,31 +52,39 @@ def take(catalog: Catalog, received: Received, remote: str = "") -> Taken:
     while True:
         repo = catalog.repos().get(received.repo)
         try:
-            return _take(catalog, repo, received, remote)
+            return _take(catalog, repo, received, remote, amending)
         except RefMoved:
             if catalog.repos().get(received.repo) is repo:
                 raise
             # someone else changed the repo between the look at it and the move: look again
 
 
-def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str) -> Taken:
+def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str, amending: bool) -> Taken:
     notes: dict[str, Any] = {}
     if repo is None and not received.commits:
         raise BadRequest(f"repo {received.repo} has no committed version: there is nothing to take")
-    record, loaded, objects = _record(catalog, repo, received, remote, notes)
+    record, root, objects = _record(catalog, repo, received, remote, notes)
+    with foreign():
+        loaded = load_facts(catalog.nodes, root)
+    if not received.left_out <= {*loaded.deleted}:
+        raise Unverified("bundle without the content of an instance that is not deleted")
+    held = _ids(catalog, repo, root)
     instances = [instance.uuid for instance in loaded.instances.values()]
     _check_owner(catalog, received.repo, [*instances, *loaded.deleted])
-    versions = _versions(catalog, repo, received, remote, notes)
+    amendments = sort_amendments(catalog, repo, received, amending)
+    versions = _versions(catalog, repo, received, remote, notes, amendments)
     data, shared = _data(catalog, repo, received, loaded, remote, notes)
     before = (repo.record, repo.generation) if repo else None
     objects = [*received.objects, *objects, *shared]
     instances = [*instances, *data]
     branches = _renamed_branches(repo, loaded) if repo else {}
     deleted = tuple(loaded.deleted)
-    catalog.store.run(
-        Accept(received.repo, versions, before, record, instances, data, objects, received.mutation, branches, deleted)
-    )
-    return Taken(len(versions), notes)
+    seen = _seen(catalog, received, held)
+    if amendments.taken:
+        notes["amended"] = [each.uuid for each in amendments.taken]
+    moves = (held, seen, branches, deleted, amendments.taken)
+    catalog.store.run(Accept(received.repo, versions, before, record, instances, data, objects, *moves))
+    return Taken(len(versions) + len(amendments.taken), notes)
 
 
 def _renamed_branches(repo: Repo, loaded: Loaded) -> dict[str, str]:
@@ -81,6 +94,37 @@ def _renamed_branches(repo: Repo, loaded: Loaded) -> dict[str, str]:
         for uuid, later in loaded.versions.items()
         if uuid in repo.versions and later.branch is not None and later.branch != repo.later_branches.get(uuid)
     }
+
+
+def _ids(catalog: Catalog, repo: Repo | None, root: bytes) -> list[Held]:
+    """The ids that this server holds by the record that is to stand.
+
+    Raises:
+        Diverged: another server holds some of them, too.
+        Unverified: the record takes back what was given.
+    """
+    with foreign():
+        grants = read_grants(catalog.nodes, root)
+    before = ledger(catalog, repo) if repo else []
+    check(before, grants)
+    if not {*before} <= {*grants}:
+        raise Unverified("the record takes back ids that were given to a server")
+    return held_by(grants, catalog.server_id)
+
+
+def _seen(catalog: Catalog, received: Received, held: Collection[Held]) -> dict[str, list[int]]:
+    """The greatest mutation id of each log that came in each range of ours: none is given out again.
+
+    There are such ids where this server forgot that it gave them out: after it was brought back from a backup.
+    """
+    numbers = []
+    for counter, first, last in held:
+        for root in received.logs if counter == MUTATION else ():
+            key = last_before(catalog.nodes, root, (last + 1).to_bytes(LOG_KEY // 2, "big"))
+            number = int.from_bytes(key[: LOG_KEY // 2], "big") if key else 0
+            if number >= first:
+                numbers.append(number)
+    return {MUTATION: numbers}
 
 
 def _check_owner(catalog: Catalog, root: str, instances: Collection[str]) -> None:
@@ -93,13 +137,21 @@ def _check_owner(catalog: Catalog, root: str, instances: Collection[str]) -> Non
 
 
 def _versions(
-    catalog: Catalog, repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]
+    catalog: Catalog,
+    repo: Repo | None,
+    received: Received,
+    remote: str,
+    notes: dict[str, Any],
+    amendments: Amendments,
 ) -> list[NewVersion]:
     """The versions of new commits, with the branch that each has here."""
-    landing = _Landing(catalog, repo, received, remote)
+    known = amendments.stale | {each.after for each in amendments.taken}
+    landing = Landing(catalog, repo, received, remote)
     result = []
     for name, commit in received.commits.items():
         branch = landing.branch(name, commit)
+        if name in known:
+            continue
         if branch != landing.there(commit):
             notes.setdefault("renamed_branches", {})[branch_text(landing.there(commit))] = branch
         result.append(
@@ -118,78 +170,10 @@ def _versions(
     return result
 
 
-class _Landing:
-    """Finds the branches on which new versions land: those of the other side, unless ours have gone on differently."""
-
-    def __init__(self, catalog: Catalog, repo: Repo | None, received: Received, remote: str) -> None:
-        self._catalog = catalog
-        self._received = received
-        self._remote = remote
-        self._versions = dict(repo.versions) if repo else {}
-        self._children = repo.children if repo else {}
-        self._here = {v.commit: v for v in self._versions.values() if v.commit is not None}
-        self._branches = {commit: v.branch for commit, v in self._here.items()}
-        self._coming = {commit.uuid for commit in received.commits.values()}
-        ours = {v.branch for v in self._versions.values() if v.uuid not in self._coming}
-        self._ours = ours
-        self._names = ours | {self.there(commit) for commit in received.commits.values()}
-
-    def uuid(self, commit: bytes) -> str:
-        """The version of a parent, here or just come."""
-        known = self._here.get(commit)
-        return known.uuid if known else self._received.commits[commit].uuid
-
-    def there(self, commit: Commit) -> str:
-        """What the branch of a version is called on the other side."""
-        return self._received.refs.branches.get(commit.uuid, commit.branch)
-
-    def branch(self, name: bytes, commit: Commit) -> str:
-        """What the branch of a new version is called here; parents are asked about before their children.
-
-        Raises:
-            Diverged: in a push, it would fork a branch.
-        """
-        branch = self.there(commit)
-        first = commit.parents[0] if commit.parents else None
-        if first is not None:
-            parent = self._received.commits.get(first) or read_commit(self._catalog.nodes, first)
-            if self.there(parent) == branch:
-                branch = self._branches[first]
-        rival = self._rival(first, commit, branch)
-        if rival is not None and not self._remote:
-            raise Diverged(
-                f"branch {branch_text(branch)!r} has version {rival} here and {commit.uuid} there,"
-                " neither after the other: pull, and merge or rename one"
-            )
-        if rival is not None:
-            branch = self._free(branch)
-        self._branches[name] = branch
-        return branch
-
-    def _rival(self, first: bytes | None, commit: Commit, branch: str) -> str | None:
-        """A version here that the branch has gone on to, or that has another branch of this name."""
-        if commit.uuid in self._versions or branch not in self._ours:
-            return None
-        if first is not None and self._branches[first] == branch:
-            after = self._children.get(self.uuid(first), ())
-            rivals = (uuid for uuid in after if self._versions[uuid].branch == branch)
-        elif len(commit.parents) > 1:  # merges may come to any branch
-            return None
-        else:
-            rivals = (v.uuid for v in self._versions.values() if v.branch == branch)
-        return next((uuid for uuid in rivals if uuid not in self._coming), None)
-
-    def _free(self, branch: str) -> str:
-        while branch in self._names:
-            branch = f"{self._remote}/{branch_text(branch)}"
-        self._names.add(branch)
-        return branch
-
-
 def _record(
     catalog: Catalog, repo: Repo | None, received: Received, remote: str, notes: dict[str, Any]
-) -> tuple[bytes, Loaded, list[Object]]:
-    """The record to stand at, what it says, and what to store for it."""
+) -> tuple[bytes, bytes, list[Object]]:
+    """The record to stand at, the root of its tree, and what to store for it."""
     theirs = received.refs.record
     objects: list[Object] = []
     parents = _parents(catalog, received)
@@ -200,13 +184,11 @@ def _record(
         if base == theirs:
             result = repo.record
         elif base != repo.record:
-            if not remote:
-                raise Diverged("the repo record has changes on both sides: pull first")
             result, root, objects = _merge(catalog, received, repo.record, theirs, base, remote, notes)
     if root is None:
         known = received.records.get(result)
         root = known.root if known else read_record(catalog.nodes, result).root
-    return result, load_facts(catalog.nodes, root), objects
+    return result, root, objects
 
 
 def _merge(
@@ -218,22 +200,34 @@ def _merge(
     remote: str,
     notes: dict[str, Any],
 ) -> tuple[bytes, bytes, list[Object]]:
-    """Merge two repo records field by field; where both changed a field, ours stays and is reported."""
+    """Merge two repo records field by field; where both changed a field, a pull keeps and reports ours.
+
+    Raises:
+        Diverged: in a push, both changed a field, or both made an instance of one name.
+    """
 
     def root_of(name: bytes) -> bytes:
         known = received.records.get(name)
         return known.root if known else read_record(catalog.nodes, name).root
 
     def keep_ours(key: bytes, _: Value | None, mine: Value | None, __: Value | None) -> Value | None:
-        notes.setdefault("kept_here", []).append(key.decode(errors="replace"))
+        name = key.decode(errors="replace")
+        if not remote:
+            raise Diverged(f"the repo record has another {name!r} on the other side: pull first")
+        notes.setdefault("kept_here", []).append(name)
         return mine
 
     writer = NodeWriter(catalog.nodes)
-    old = root_of(ours)
-    merged = merge.merge(writer, root_of(base) if base else EMPTY, old, root_of(theirs), keep_ours)
+    old, new = root_of(ours), root_of(theirs)
+    with foreign():
+        check(read_grants(catalog.nodes, old), read_grants(catalog.nodes, new))
+    merged = merge.merge(writer, root_of(base) if base else EMPTY, old, new, keep_ours)
     writer.flush()
     mine = {i.uuid for i in load_facts(catalog.nodes, old).instances.values()}
     renames = _rename_twins(catalog, merged, mine, remote)
+    if renames and not remote:
+        twin = next(iter(renames))
+        raise Diverged(f"instance {twin} of the push has a name that another one has on the other side: pull first")
     if renames:
         notes["renamed_instances"] = {uuid: name for uuid, (_, name, _) in renames.items()}
         catalog.put([blob for _, _, blobs in renames.values() for blob in blobs])

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx
 
-from dagdvid.errors import BadRequest, ConflictError, Diverged, Forbidden, RemoteError
+from dagdvid.errors import BadRequest, ConflictError, Diverged, Forbidden, ReadOnly, RemoteError
 
 __all__ = ["Peer", "check_url", "hidden", "split_clone_url"]
 
@@ -105,8 +105,22 @@ class Peer:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
+    def lease(self, question: Mapping[str, Any]) -> list[Any] | None:
+        """Ranges of ids that the other side gives to this one; None if it gives us none, or knows of no such thing."""
+        body = json.dumps(question).encode()
+        response = self._post("lease", body)
+        code = response.headers.get("x-dagdvid-error", "")
+        if response.status_code == httpx.codes.NOT_FOUND or code in (Forbidden.code, ReadOnly.code):
+            return None
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response)
+        given = self._object(response.content).get("given")
+        return given if isinstance(given, list) else None
+
     def _json(self, what: str, body: bytes | Iterator[bytes]) -> dict[str, Any]:
-        answer = self._ask(what, body)
+        return self._object(self._ask(what, body))
+
+    def _object(self, answer: bytes) -> dict[str, Any]:
         try:
             value = json.loads(answer)
         except ValueError:
@@ -116,6 +130,12 @@ class Peer:
         return value
 
     def _ask(self, what: str, body: bytes | Iterator[bytes]) -> bytes:
+        response = self._post(what, body)
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response)
+        return response.content
+
+    def _post(self, what: str, body: bytes | Iterator[bytes]) -> httpx.Response:
         counted = _Counted(body)
         try:
             response = self._client.post(self._url(what), params=self._query, content=counted.body)
@@ -123,9 +143,7 @@ class Peer:
             raise self._unreachable(error) from None
         self._count(response, counted.size)
         self.bytes += len(response.content)
-        if response.status_code != httpx.codes.OK:
-            raise self._refusal(response)
-        return response.content
+        return response
 
     def _url(self, what: str) -> str:
         return f"{self._base}/api/sync/{what}"

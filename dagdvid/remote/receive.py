@@ -5,7 +5,7 @@ What is built on the way lies in the store unreferenced: it becomes visible with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -23,12 +23,15 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, content_of, decode_content, read_commit
 from dagdvid.repo.model import is_version_name
 from dagdvid.repo.record import Record, read_record
-from dagdvid.repo.staging import LOG, LOG_KEY
+from dagdvid.repo.staging import LOG
 
 __all__ = ["Received", "Refs", "blobs_named", "rebuild"]
 
 _UUID_SIZE = 16
-_BATCH = 512
+_BATCH, _BATCH_BYTES = 64, 16 * 2**20
+"""Blobs that are looked at together, and their bytes."""
+_HELD = 1000
+"""Commits and records that are held in memory before they are stored."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,11 @@ class Received:
     records: dict[bytes, Record] = field(default_factory=dict)
     refs: Refs = field(default_factory=Refs)
     objects: list[Object] = field(default_factory=list)
-    """Commits and records, to be stored with the refs."""
-    mutation: int = 0
-    """The greatest mutation id that came."""
+    """The last commits and records, to be stored with the refs."""
+    left_out: frozenset[str] = frozenset()
+    """Deleted instances by data UUID, of which the sender sent no content."""
+    logs: list[bytes] = field(default_factory=list)
+    """Roots of the mutation logs that came."""
 
 
 def blobs_named(file: IO[bytes]) -> Iterator[Ref]:
@@ -66,8 +71,17 @@ def blobs_named(file: IO[bytes]) -> Iterator[Ref]:
                     yield value
 
 
-def rebuild(catalog: Catalog, file: IO[bytes], known: Callable[[bytes], bool], repo: str = "") -> Received:
-    """Rebuild a bundle. `known`: whether this repo's refs reach a commit or record here, so that all below is whole.
+def rebuild(
+    catalog: Catalog,
+    file: IO[bytes],
+    known: Callable[[bytes], bool],
+    repo: str = "",
+    given_up: Collection[str] = (),
+) -> Received:
+    """Rebuild a bundle. Memory is bounded by its versions, not by what is in them.
+
+    known: whether this repo's refs reach a commit or record here, so that all below is whole.
+    given_up: data UUIDs of instances that are deleted here, whose content is passed over.
 
     Raises:
         Unverified: a root, hash or form that is not what it should be.
@@ -78,15 +92,23 @@ def rebuild(catalog: Catalog, file: IO[bytes], known: Callable[[bytes], bool], r
         raise Unverified(f"bundle of protocol {head.get('protocol')}, not {bundle.PROTOCOL}")
     if repo and head.get("repo") != repo:
         raise Unverified(f"bundle of repo {head.get('repo')}, not {repo}")
-    received = Received(str(head.get("repo")))
+    received = Received(str(head.get("repo")), left_out=_left_out(head))
+    passed = received.left_out | {*given_up}
     for frame in frames:
         if frame[0] == bundle.END:
             received.refs = _refs(_json(frame, bundle.END), _Whole(catalog, received, known))
             for _ in frames:  # lets the reader prove that nothing follows
                 pass
             return received
-        _Owner(catalog, received, known, _json(frame, bundle.OWNER)).read(frames)
+        _Owner(catalog, received, known, passed, _json(frame, bundle.OWNER)).read(frames)
     raise Unverified("bundle without an end")
+
+
+def _left_out(head: Any) -> frozenset[str]:
+    uuids = head.get("given_up")
+    if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
+        raise Unverified("bundle with a malformed head")
+    return frozenset(uuids)
 
 
 class _Whole:
@@ -127,7 +149,14 @@ def _refs(end: Any, whole: _Whole) -> Refs:
 class _Owner:
     """A commit or record on its way in, with its trees."""
 
-    def __init__(self, catalog: Catalog, received: Received, known: Callable[[bytes], bool], head: Any) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        received: Received,
+        known: Callable[[bytes], bool],
+        given_up: Collection[str],
+        head: Any,
+    ) -> None:
         try:
             self.kind = str(head["kind"])
             self.parent = from_hex(head["parent"]) if head["parent"] else None
@@ -140,7 +169,8 @@ class _Owner:
         self.whole = _Whole(catalog, received, known)
         if self.parent is not None and self.whole.kind(self.parent) != self.kind:
             raise Unverified(f"bundle builds on {self.parent.hex()}, which is not here")
-        self.writer = NodeWriter(catalog.nodes)
+        self.given_up = given_up
+        self.writer = _Metered(catalog.nodes)
         self.base = EMPTY if self.parent is None else self._root_of(self.parent)
         self.built: dict[tuple[str, str], bytes] = {}
 
@@ -152,7 +182,7 @@ class _Owner:
         if frame is None or frame[0] != bundle.ROOT:
             raise Unverified("bundle with frames out of order")
         claimed = _id(_json(frame, bundle.ROOT), "root")
-        edits = _Edits(self.catalog, frames)
+        edits = _Edits(self.catalog, frames, self.writer)
         named: list[edit.Edit] = []
         root = edit.apply(self.writer, self.base, _kept(edits, named if self.kind != "repo" else None))
         self._expect(root, claimed, f"the root of a {self.kind}")
@@ -170,21 +200,26 @@ class _Owner:
             before = content_of(self.catalog.nodes, self.base, data) if self.base != EMPTY else None
         except (KeyError, TypeError, ValueError):
             raise Unverified("malformed key space in a bundle") from None
-        edits = _Edits(self.catalog, frames)
+        edits = _Edits(self.catalog, frames, self.writer)
+        if data in self.given_up:
+            for _ in edits:
+                pass
+            return edits.following
         base = before.roots.get(space, EMPTY) if before else EMPTY
         root = edit.apply(self.writer, base, edits)
         self._expect(root, claimed, f"key space {space} of instance {data}")
         self.writer.flush()
         self.built[data, space] = root
-        if space == LOG and root != EMPTY:
-            last = self.writer.read(root).keys[-1]
-            self.received.mutation = max(self.received.mutation, int.from_bytes(last[: LOG_KEY // 2], "big"))
+        if space == LOG:
+            self.received.logs.append(root)
         return edits.following
 
     def _check_content(self, key: bytes, value: Any) -> None:
         """Every root that an instance's content names was built here, or is the parent's."""
         if len(key) != _UUID_SIZE:
             raise Unverified(f"bundle with an instance under {key.hex()}, which is no UUID")
+        if key.hex() in self.given_up:
+            return
         with foreign():
             content = decode_content(read_value(self.catalog.store, value))
         before = content_of(self.catalog.nodes, self.base, key.hex()) if self.base != EMPTY else None
@@ -219,6 +254,9 @@ class _Owner:
             self.received.records[name] = owner
         kind = ObjectType.COMMIT if self.kind == "commit" else ObjectType.RECORD
         self.received.objects.append(prepare(kind, data))
+        if len(self.received.objects) > _HELD:
+            self.catalog.put(self.received.objects)
+            self.received.objects.clear()
 
     def _root_of(self, name: bytes) -> bytes:
         brought = self.received.commits.get(name) or self.received.records.get(name)
@@ -233,12 +271,31 @@ class _Owner:
             raise Unverified(f"{what} came out as {root.hex()}, not {claimed.hex()}")
 
 
+class _Metered(NodeWriter):
+    """Refuses to write far more nodes than changes ask for: keys can be chosen so that each change moves every cut."""
+
+    _FREE, _PER_EDIT = 4096, 16
+
+    edits = 0
+
+    def write(self, kind: ObjectType, data: bytes) -> bytes:
+        """As `NodeWriter.write`.
+
+        Raises:
+            Unverified: there were too few changes for so many nodes.
+        """
+        if self.written > self._FREE + self._PER_EDIT * self.edits:
+            raise Unverified(f"bundle whose {self.edits} changes write more than {self.written} tree nodes")
+        return super().write(kind, data)
+
+
 class _Edits:
     """The changes of consecutive EDITS frames, their references checked; then the frame that `following` has."""
 
-    def __init__(self, catalog: Catalog, frames: Iterator[tuple[int, bytes]]) -> None:
+    def __init__(self, catalog: Catalog, frames: Iterator[tuple[int, bytes]], meter: _Metered) -> None:
         self._catalog = catalog
         self._frames = frames
+        self._meter = meter
         self.following: tuple[int, bytes] | None = None
 
     def __iter__(self) -> Iterator[edit.Edit]:
@@ -248,6 +305,7 @@ class _Edits:
                 self.following = kind, payload
                 return
             edits = bundle.decode_edits(payload)
+            self._meter.edits += len(edits)
             _check_refs(self._catalog, [value for _, value in edits if isinstance(value, Ref)])
             for key, value in edits:
                 if key <= last:
@@ -265,8 +323,7 @@ def _kept(edits: Iterable[edit.Edit], into: list[edit.Edit] | None) -> Iterator[
 
 def _check_refs(catalog: Catalog, refs: Sequence[Ref]) -> None:
     """Every blob is here, of the type and size that its reference says; lists with all that they name."""
-    for start in range(0, len(refs), _BATCH):
-        part = refs[start : start + _BATCH]
+    for part in _parts(refs):
         for ref, item in zip(part, catalog.store.get_many([ref.id for ref in part]), strict=True):
             if item is None:
                 raise Unverified(f"blob {ref.id.hex()} neither came nor is here")
@@ -279,6 +336,19 @@ def _check_refs(catalog: Catalog, refs: Sequence[Ref]) -> None:
                 size = sum(length for _, length in chunks)
             if item.type != kind or size != ref.size:
                 raise Unverified(f"blob {ref.id.hex()} is not what its reference says")
+
+
+def _parts(refs: Sequence[Ref]) -> Iterator[list[Ref]]:
+    part: list[Ref] = []
+    held = 0
+    for ref in refs:
+        part.append(ref)
+        held += ref.size
+        if len(part) == _BATCH or held > _BATCH_BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
 
 
 def _json(frame: tuple[int, bytes], kind: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dagdvid.remote.receive import rebuild
 from dagdvid.remote.send import Known, missing_owners, offer, write_bundle
 from dagdvid.remote.transfer import Step, clone, pull, push
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.leases import give, short_of
 from dagdvid.repo.model import Repo
 from dagdvid.repo.routes import Target
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, progress_reply
@@ -31,6 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SPOOL = 32 * 2**20
 _CHUNK = 2**20
 _PUT_BATCH = 16 * 2**20
+_GET_BATCH = 64
+_MAX_QUESTION, _MAX_OBJECTS, _MAX_BUNDLE = 64 * 2**20, 256 * 2**20, 2**40
 
 
 def list_remotes(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
@@ -54,18 +56,23 @@ def push_to(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST push."""
     body = request.json_object()
     uuid = body.get("uuid", "")
+    without = _without(body)
     if uuid:
         repo, version = catalog.find(str(uuid))
         if repo.root != target.repo.root:
             raise BadRequest(f"{uuid!r} is a version of another repo")
         uuid = version.uuid
-    return _told(push(catalog, target.repo, _remote(catalog, target.repo, body)[1], uuid), request)
+    url = _remote(catalog, target.repo, body)[1]
+    return _told(push(catalog, target.repo, url, uuid, without, dry_run=request.flag("dry-run")), request)
 
 
 def pull_from(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST pull."""
-    name, url = _remote(catalog, target.repo, request.json_object())
-    return _told(pull(catalog, target.repo, url, name), request)
+    body = request.json_object()
+    name, url = _remote(catalog, target.repo, body)
+    dry_run = request.flag("dry-run")
+    steps = pull(catalog, target.repo, url, name, _without(body), dry_run=dry_run, amending=request.unlocked)
+    return _told(steps, request)
 
 
 def clone_from(catalog: Catalog, request: Request) -> Reply:
@@ -75,6 +82,13 @@ def clone_from(catalog: Catalog, request: Request) -> Reply:
         raise BadRequest("'url' is missing")
     server, uuid = split_clone_url(url)
     return _told(clone(catalog, server, uuid), request)
+
+
+def _without(body: dict[str, Any]) -> list[str]:
+    uuids = body.get("without", [])
+    if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
+        raise BadRequest("'without' must be a list of UUIDs")
+    return uuids
 
 
 def _remote(catalog: Catalog, repo: Repo, body: dict[str, Any]) -> tuple[str, str]:
@@ -101,15 +115,16 @@ def negotiate(catalog: Catalog, request: Request) -> Reply:
     text = str(body.get("repo", ""))
     repo = _repo(catalog, text)
     if repo is None:
-        return json_reply({"exists": False, "repo": text, "have": [], "heads": [], "record": None, "data": {}})
+        nothing = {"exists": False, "repo": text, "have": [], "heads": [], "record": None, "data": {}}
+        return json_reply(nothing | {"server": catalog.server_id, "short": []})
     known = Known(catalog, repo)
     asked = _have(body)
-    offered = offer(catalog, repo)
+    offered = offer(catalog, repo, without=_without(body))
     repo = catalog.repos()[repo.root]
     heads = [
-        v.commit.hex()
-        for v in repo.versions.values()
-        if v.commit is not None and all(repo.versions[c].commit is None for c in repo.children[v.uuid])
+        commit.hex()
+        for uuid, commit in offered.versions.items()
+        if not any(child in offered.versions for child in repo.children[uuid])
     ]
     return json_reply(
         {
@@ -118,6 +133,8 @@ def negotiate(catalog: Catalog, request: Request) -> Reply:
             "have": [name.hex() for name in asked if known(name)],
             "heads": heads,
             **offered.json(),
+            "server": catalog.server_id,
+            "short": short_of(catalog, repo),
         }
     )
 
@@ -139,6 +156,19 @@ def _repo(catalog: Catalog, text: str) -> Repo | None:
         return repos.get(text) or catalog.find(text)[0]
     except UnknownName:
         return None
+
+
+def lease(catalog: Catalog, request: Request) -> Reply:
+    """POST sync/lease."""
+    body = request.json_object()
+    short = body.get("short")
+    repo = catalog.repos().get(str(body.get("repo")))
+    if repo is None:
+        raise UnknownName(f"there is no repo {body.get('repo')} here")
+    if not isinstance(short, list) or not all(isinstance(counter, str) for counter in short):
+        raise BadRequest("'short' must be a list of counters")
+    given = give(catalog, repo, str(body.get("server")), short)
+    return json_reply({"given": [{"counter": g.counter, "first": g.first, "last": g.last, "by": g.by} for g in given]})
 
 
 def have(catalog: Catalog, request: Request) -> Reply:
@@ -164,13 +194,21 @@ def put_objects(catalog: Catalog, request: Request) -> Reply:
 
 def get_objects(catalog: Catalog, request: Request) -> Reply:
     """POST sync/fetch-objects."""
-    found = catalog.store.get_many(decode_ids(request.body))
-    return Reply(encode_objects(item for item in found if item is not None), "application/octet-stream")
+    ids = decode_ids(request.body)
+
+    def stream() -> Iterator[bytes]:
+        for start in range(0, len(ids), _GET_BATCH):
+            found = catalog.store.get_many(ids[start : start + _GET_BATCH])
+            yield encode_objects(item for item in found if item is not None)
+
+    return Reply(stream(), "application/octet-stream")
 
 
 def put_bundle(catalog: Catalog, request: Request) -> Reply:
     """POST sync/bundle."""
-    head = next(bundle.read_frames(io.BytesIO(request.body)), (0, b"{}"))
+    file = request.stream()
+    head = next(bundle.read_frames(file), (0, b"{}"))
+    file.seek(0)
     with foreign():
         named = canonical.decode(head[1]) if head[0] == bundle.HEAD else {}
     root = named.get("repo") if isinstance(named, dict) else None
@@ -180,8 +218,8 @@ def put_bundle(catalog: Catalog, request: Request) -> Reply:
     if repo is not None:
         offer(catalog, repo)  # folds what is staged of unversioned instances, so that refs compare
         repo = catalog.repos()[root]
-    received = rebuild(catalog, io.BytesIO(request.body), Known(catalog, repo), root)
-    taken = take(catalog, received)
+    received = rebuild(catalog, file, Known(catalog, repo), root, repo.deleted if repo else ())
+    taken = take(catalog, received, amending=request.unlocked)
     return json_reply({"versions": taken.versions})
 
 
@@ -193,8 +231,8 @@ def get_bundle(catalog: Catalog, request: Request) -> Reply:
         raise UnknownName(f"there is no repo {body.get('repo')} here")
     known = Known(catalog, repo)
     common = [name for name in _have(body) if known(name)]
-    file = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115  the stream closes it
-    offered = offer(catalog, repo)
+    file = tempfile.SpooledTemporaryFile(max_size=_SPOOL, dir=str(catalog.store.folder))  # noqa: SIM115  the stream closes it
+    offered = offer(catalog, repo, without=_without(body))
     write_bundle(catalog, offered, missing_owners(catalog, offered, common), file)
     return Reply(_stream(file), "application/octet-stream")
 
@@ -207,6 +245,8 @@ def _stream(file: Any) -> Iterator[bytes]:
 
 
 _PROGRESS = {"progress": "true streams lines of JSON while it runs, the last with the result"}
+_DRY = {"dry-run": "true only tells what would travel; a pull gets the list of changes to find out, and no values"}
+_WITHOUT = '"without": [UUIDs] of versions to leave out with those after them. '
 _ANSWER = 'Answers {"root", "versions", "objects", "bytes", "round_trips", "seconds"}.'
 
 REMOTE = RouteTable(
@@ -223,18 +263,19 @@ REMOTE = RouteTable(
             ("POST",),
             "push",
             push_to,
-            'Send what a remote lacks. Body: JSON {"remote"}, and "uuid" for that version and those before it only. '
+            'Send what a remote lacks. Body: JSON {"remote"}, "uuid" for that version and those before it only, and '
+            + _WITHOUT
             + _ANSWER,
             right=Right.MANAGE,
-            query=_PROGRESS,
+            query=_PROGRESS | _DRY,
         ),
         Route(
             ("POST",),
             "pull",
             pull_from,
-            'Take what a remote has and this server lacks. Body: JSON {"remote"}. ' + _ANSWER,
+            'Take what a remote has and this server lacks. Body: JSON {"remote"}, and ' + _WITHOUT + _ANSWER,
             right=Right.MANAGE,
-            query=_PROGRESS,
+            query=_PROGRESS | _DRY,
         ),
     )
 )
@@ -254,6 +295,14 @@ SYNC = RouteTable(
             "sync/negotiate",
             negotiate,
             "Between servers: which commits of a repo are here (SPEC 8).",
+            max_body=_MAX_QUESTION,
+        ),
+        Route(
+            ("POST",),
+            "sync/lease",
+            lease,
+            "Between servers: give ranges of ids to another one (SPEC 6.10).",
+            right=Right.MANAGE,
         ),
         Route(
             ("POST",),
@@ -261,10 +310,38 @@ SYNC = RouteTable(
             have,
             "Between servers: which of the blobs are here; a byte an id.",
             right=Right.MANAGE,
+            max_body=_MAX_QUESTION,
         ),
-        Route(("POST",), "sync/objects", put_objects, "Between servers: take blobs.", right=Right.MANAGE),
-        Route(("POST",), "sync/fetch-objects", get_objects, "Between servers: give blobs."),
-        Route(("POST",), "sync/bundle", put_bundle, "Between servers: take a bundle of versions.", right=Right.MANAGE),
-        Route(("POST",), "sync/fetch", get_bundle, "Between servers: give a bundle of versions."),
+        Route(
+            ("POST",),
+            "sync/objects",
+            put_objects,
+            "Between servers: take blobs.",
+            right=Right.MANAGE,
+            max_body=_MAX_OBJECTS,
+        ),
+        Route(
+            ("POST",),
+            "sync/fetch-objects",
+            get_objects,
+            "Between servers: give blobs.",
+            max_body=_MAX_QUESTION,
+        ),
+        Route(
+            ("POST",),
+            "sync/bundle",
+            put_bundle,
+            "Between servers: take a bundle of versions.",
+            right=Right.MANAGE,
+            max_body=_MAX_BUNDLE,
+            spooled=True,
+        ),
+        Route(
+            ("POST",),
+            "sync/fetch",
+            get_bundle,
+            "Between servers: give a bundle of versions.",
+            max_body=_MAX_QUESTION,
+        ),
     )
 )

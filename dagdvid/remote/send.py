@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -36,6 +36,8 @@ class Offer:
     """Record of each unversioned instance, by data UUID."""
     branches: dict[bytes, str]
     """What the branch of each version is called here, by commit."""
+    given_up: frozenset[str]
+    """Data UUIDs of deleted instances: their content is not sent, and may be gone."""
 
     def json(self) -> dict[str, Any]:
         """For the wire: the refs that move. Version refs are in the commits themselves."""
@@ -57,8 +59,11 @@ class Sent:
     """Size of each blob and blob list that its changes name."""
 
 
-def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
-    """All that a repo has to send; with a UUID, of the versions only that one and those before it."""
+def offer(catalog: Catalog, repo: Repo, uuid: str = "", without: Collection[str] = ()) -> Offer:
+    """All that a repo has to send; with a UUID, of the versions only that one and those before it.
+
+    without: UUIDs of versions that are left out, with all that come after them.
+    """
     repo.check()
     for version in repo.versions.values():
         if version.locked and version.commit is None and not catalog.store.readonly:
@@ -66,7 +71,8 @@ def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
     for instance in repo.unversioned:
         fold.fold_unversioned(catalog, repo, instance)
     repo = catalog.repos()[repo.root]
-    wanted = repo.ancestors(repo.versions[uuid]) if uuid else repo.versions.values()
+    out = _after(repo, without)
+    wanted = [v for v in (repo.ancestors(repo.versions[uuid]) if uuid else repo.versions.values()) if v.uuid not in out]
     versions = {v.uuid: v.commit for v in sorted(wanted, key=lambda v: v.id) if v.commit is not None}
     branches = {v.commit: v.branch for v in wanted if v.commit is not None}
     data = {
@@ -74,7 +80,19 @@ def offer(catalog: Catalog, repo: Repo, uuid: str = "") -> Offer:
         for instance in repo.unversioned
         if (record := catalog.data_record(repo, instance)) is not None
     }
-    return Offer(repo.root, versions, repo.record, data, branches)
+    return Offer(repo.root, versions, repo.record, data, branches, frozenset(repo.deleted))
+
+
+def _after(repo: Repo, uuids: Collection[str]) -> set[str]:
+    """Versions, and all after them."""
+    found: set[str] = set()
+    front = [uuid for uuid in uuids if uuid in repo.versions]
+    while front:
+        uuid = front.pop()
+        if uuid not in found:
+            found.add(uuid)
+            front += repo.children[uuid]
+    return found
 
 
 def parents_of(catalog: Catalog, name: bytes) -> tuple[bytes, ...]:
@@ -116,9 +134,10 @@ def write_bundle(catalog: Catalog, offered: Offer, owners: Sequence[bytes], file
     """Write a bundle of commits and records, parents first."""
     sent = Sent()
     writer = bundle.BundleWriter(file)
-    writer.json(bundle.HEAD, {"protocol": bundle.PROTOCOL, "repo": offered.repo})
+    given_up = sorted(offered.given_up)
+    writer.json(bundle.HEAD, {"given_up": given_up, "protocol": bundle.PROTOCOL, "repo": offered.repo})
     for name in owners:
-        _write_owner(catalog, writer, name, sent)
+        _write_owner(catalog, writer, name, sent, offered.given_up)
     writer.close(offered.json() | {"branches": _branches(catalog, offered, owners)})
     lists = [name for name, size in sent.blobs.items() if size < 0]
     sent.blobs.update(closure_of(catalog.store, lists))
@@ -137,7 +156,9 @@ def _branches(catalog: Catalog, offered: Offer, owners: Sequence[bytes]) -> dict
     return found
 
 
-def _write_owner(catalog: Catalog, writer: bundle.BundleWriter, name: bytes, sent: Sent) -> None:
+def _write_owner(
+    catalog: Catalog, writer: bundle.BundleWriter, name: bytes, sent: Sent, given_up: Collection[str]
+) -> None:
     item = catalog.store.get_many([name])[0]
     kind = ObjectType.RECORD if item is not None and item.type == ObjectType.RECORD else ObjectType.COMMIT
     data = read(catalog.store, name, kind)
@@ -152,6 +173,8 @@ def _write_owner(catalog: Catalog, writer: bundle.BundleWriter, name: bytes, sen
     changes = list(diff(catalog.nodes, before, owner.root))
     if label != "repo":
         for change in changes:
+            if change[0].hex() in given_up:
+                continue
             _write_spaces(catalog, writer, change, sent)
     writer.json(bundle.ROOT, {"root": owner.root.hex()})
     writer.edits(_noted(iter(changes), sent))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import IO, Any
 
-from dagdvid.errors import BadRequest, Corrupt, Diverged, RemoteError, Unverified
+from dagdvid.errors import BadRequest, Corrupt, RemoteError, Unverified
+from dagdvid.objects import canonical
 from dagdvid.objects.ids import from_hex
-from dagdvid.objects.store import ObjectStore
+from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import BLOB_LIST
+from dagdvid.remote.bundle import OWNER, read_frames
 from dagdvid.remote.foreign import foreign
 from dagdvid.remote.history import sample
 from dagdvid.remote.incoming import take
@@ -19,6 +22,7 @@ from dagdvid.remote.peer import Peer
 from dagdvid.remote.receive import blobs_named, rebuild
 from dagdvid.remote.send import Known, Offer, missing_owners, offer, parents_of, write_bundle
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.leases import claim_lacking, enter, give, short_of
 from dagdvid.repo.model import Repo
 
 __all__ = ["Step", "clone", "pull", "push"]
@@ -26,34 +30,39 @@ __all__ = ["Step", "clone", "pull", "push"]
 Step = dict[str, Any]
 
 _HAVE_BATCH = 65_536
-_OBJECT_BATCH = 32 * 2**20
+_OBJECT_BATCH = 16 * 2**20
 _SPOOL = 32 * 2**20
 
 
-def push(catalog: Catalog, repo: Repo, url: str, uuid: str = "") -> Iterator[Step]:
+def push(
+    catalog: Catalog, repo: Repo, url: str, uuid: str = "", without: Collection[str] = (), *, dry_run: bool = False
+) -> Iterator[Step]:
     """Send what the other server lacks of a repo's committed versions (of one and those before it, with a UUID).
+
+    without: versions to leave out, with all after them. dry_run: tell only what would be sent.
 
     Raises:
         Diverged: the other side has what this one lacks.
         RemoteError: it cannot be reached, or refuses.
     """
     started = time.monotonic()
-    offered = offer(catalog, repo, uuid)
+    offered = offer(catalog, repo, uuid, without)
     if not offered.versions:
         raise BadRequest(f"no version of repo {repo.root} is committed yet: commit one, then push")
-    with Peer(url) as peer, _spool() as file:
+    with Peer(url) as peer, _spool(catalog) as file:
         yield _progress("asking what the other side has")
         asked = _sample(catalog, offered)
         answer = peer.negotiate({"repo": repo.root, "have": asked})
         theirs = _tips(answer)
+        if not dry_run and _give(catalog, repo, answer):
+            offered = offer(catalog, catalog.repos()[repo.root], uuid, without)
         confirmed = {*asked} & {*answer.get("have", [])}
         known = [*map(from_hex, sorted(confirmed)), *filter(Known(catalog, repo), theirs)]
         owners = missing_owners(catalog, offered, known)
         if not owners:
-            yield _result(peer, started, repo.root, 0, 0)
+            notes = {} if dry_run else _supply(catalog, repo.root, peer)
+            yield _result(peer, started, repo.root, 0, 0, notes)
             return
-        if answer.get("record") and from_hex(answer["record"]) not in known:
-            raise Diverged("the repo record has changes on the other side that are not here: pull first")
         yield _progress("comparing versions")
         sent = write_bundle(catalog, offered, owners, file)
         ids = list(sent.blobs)
@@ -65,6 +74,10 @@ def push(catalog: Catalog, repo: Repo, url: str, uuid: str = "") -> Iterator[Ste
             )
             if not there
         ]
+        if dry_run:
+            size = file.tell() + sum(len(encode_objects(found)) for found in _stored(catalog, missing, sent.blobs))
+            yield _planned(repo.root, sent.versions, sent.objects + len(missing), size)
+            return
         done = 0
         for batch in _batches(missing, sent.blobs):
             found = [item for item in catalog.store.get_many(batch) if item is not None]
@@ -75,26 +88,43 @@ def push(catalog: Catalog, repo: Repo, url: str, uuid: str = "") -> Iterator[Ste
             yield _progress("objects sent", done, len(missing))
         file.seek(0)
         peer.put_bundle(file)
-        yield _result(peer, started, repo.root, sent.versions, sent.objects + len(missing))
+        notes = _supply(catalog, repo.root, peer)
+        yield _result(peer, started, repo.root, sent.versions, sent.objects + len(missing), notes)
 
 
-def pull(catalog: Catalog, repo: Repo, url: str, remote: str) -> Iterator[Step]:
-    """Take what the other server has of a repo and this one lacks. A branch that forked lands as REMOTE/BRANCH."""
+def pull(
+    catalog: Catalog,
+    repo: Repo,
+    url: str,
+    remote: str,
+    without: Collection[str] = (),
+    *,
+    dry_run: bool = False,
+    amending: bool = False,
+) -> Iterator[Step]:
+    """Take what the other server has of a repo and this one lacks. A branch that forked lands as BRANCH@REMOTE.
+
+    without: versions to leave out, with all after them. dry_run: tell only what would be taken.
+    amending: also versions that were amended there.
+    """
     started = time.monotonic()
     offered = offer(catalog, repo)
     repo = catalog.repos()[repo.root]
     with Peer(url) as peer:
         yield _progress("asking what the other side has")
-        answer = peer.negotiate({"repo": repo.root, "have": _sample(catalog, offered)})
+        asked = {"repo": repo.root, "without": [*without]}
+        answer = peer.negotiate(asked | {"have": _sample(catalog, offered)})
         if not answer.get("exists"):
             raise RemoteError(f"{peer.name} has no repo {repo.root}: push to it, or clone from where it is")
         here = Known(catalog, repo)
         theirs = _tips(answer)
         if all(map(here, theirs)):
-            yield _result(peer, started, repo.root, 0, 0)
+            notes = {} if dry_run else _supply(catalog, repo.root, peer)
+            yield _result(peer, started, repo.root, 0, 0, notes)
             return
         known = {*answer.get("have", []), *(tip.hex() for tip in theirs if here(tip))}
-        yield from _fetch(catalog, repo, peer, repo.root, sorted(known), remote, started)
+        asked["have"] = sorted(known)
+        yield from _fetch(catalog, repo, peer, asked, remote, started, dry_run=dry_run, amending=amending)
 
 
 def clone(catalog: Catalog, url: str, uuid: str, remote: str = "origin") -> Iterator[Step]:
@@ -110,46 +140,97 @@ def clone(catalog: Catalog, url: str, uuid: str, remote: str = "origin") -> Iter
             raise RemoteError(f"nothing of repo {root} is committed on {peer.name} yet: there is nothing to clone")
         if root in catalog.repos():
             raise BadRequest(f"repo {root} is here already: pull instead")
-        yield from _fetch(catalog, None, peer, root, [], remote, started)
+        peer.lease({"repo": root, "server": catalog.server_id, "short": []})
+        yield from _fetch(catalog, None, peer, {"repo": root, "have": []}, remote, started)
     catalog.set_remote(catalog.repos()[root], remote, url)
 
 
 def _fetch(
-    catalog: Catalog, repo: Repo | None, peer: Peer, root: str, known: Sequence[str], remote: str, started: float
+    catalog: Catalog,
+    repo: Repo | None,
+    peer: Peer,
+    asked: Mapping[str, Any],
+    remote: str,
+    started: float,
+    *,
+    dry_run: bool = False,
+    amending: bool = False,
 ) -> Iterator[Step]:
-    with _spool() as file:
-        peer.get_bundle({"repo": root, "have": list(known)}, file)
+    root = str(asked["repo"])
+    with _spool(catalog) as file:
+        peer.get_bundle(asked, file)
         try:
+            if dry_run:
+                yield _planned(root, *_would_take(catalog.store, file))
+                return
             file.seek(0)
             fetched = yield from _fetch_blobs(catalog.store, peer, file)
             yield _progress("rebuilding and verifying")
             file.seek(0)
-            received = rebuild(catalog, file, Known(catalog, repo), root)
-            taken = take(catalog, received, remote)
+            received = rebuild(catalog, file, Known(catalog, repo), root, repo.deleted if repo else ())
+            taken = take(catalog, received, remote, amending=amending)
         except Unverified as error:
             raise RemoteError(f"what {peer.name} sent does not verify, and none of it was taken: {error}") from None
         objects = len(received.commits) + len(received.records) + fetched
-        yield _result(peer, started, root, taken.versions, objects, taken.notes)
+        notes = taken.notes | _supply(catalog, root, peer)
+        yield _result(peer, started, root, taken.versions, objects, notes)
+
+
+def _give(catalog: Catalog, repo: Repo, answer: dict[str, Any]) -> bool:
+    """Give ids to who is about to get the repo, if it lacks some and there is where to note it."""
+    if catalog.store.readonly or not isinstance(answer.get("server"), str):
+        return False
+    short = answer.get("short")
+    return bool(give(catalog, repo, answer["server"], short if isinstance(short, list) else ()))
+
+
+def _supply(catalog: Catalog, root: str, peer: Peer) -> dict[str, Any]:
+    """See to it that this server has ids of the repo to give out: from the other one, else drawn by lot; what of it
+    people should know."""
+    if catalog.store.readonly:
+        return {}
+    repo = catalog.repos()[root]
+    short = short_of(catalog, repo)
+    if not short:
+        return {}
+    given = peer.lease({"repo": root, "server": catalog.server_id, "short": short})
+    if given:
+        enter(catalog, repo, given)
+    claims = claim_lacking(catalog, repo)
+    return {"claimed_ids": [f"{g.counter}: {g.first} to {g.last}" for g in claims]} if claims else {}
 
 
 def _fetch_blobs(store: ObjectStore, peer: Peer, file: IO[bytes]) -> Generator[Step, None, int]:
-    """Fetch the blobs that a bundle names and are not here; how many."""
-    sizes: dict[bytes, int] = {}
-    lists: dict[bytes, int] = {}
-    for ref in blobs_named(file):
-        if ref.kind == BLOB_LIST:
-            lists[ref.id] = ref.size
-        else:
-            sizes[ref.id] = ref.size
+    """Fetch the blobs that a bundle names and are not here, some at a time; how many."""
     total = 0
-    total += yield from _fetch_missing(store, peer, dict.fromkeys(lists, 2**20))
-    with foreign():
-        sizes.update(closure_of(store, list(lists)))
-    total += yield from _fetch_missing(store, peer, sizes)
+    refs = blobs_named(file)
+    while part := list(islice(refs, _HAVE_BATCH)):
+        sizes = {ref.id: ref.size for ref in part if ref.kind != BLOB_LIST}
+        lists = {ref.id: 2**20 for ref in part if ref.kind == BLOB_LIST}
+        total += yield from _fetch_missing(store, peer, lists, total)
+        with foreign():
+            sizes.update(closure_of(store, list(lists)))
+        total += yield from _fetch_missing(store, peer, sizes, total)
     return total
 
 
-def _fetch_missing(store: ObjectStore, peer: Peer, sizes: dict[bytes, int]) -> Generator[Step, None, int]:
+def _would_take(store: ObjectStore, file: IO[bytes]) -> tuple[int, int, int]:
+    """Versions, objects and bytes (uncompressed) that a bundle and the blobs that it names and are not here have."""
+    size = file.tell()
+    file.seek(0)
+    owners = [canonical.decode(payload)["kind"] for kind, payload in read_frames(file) if kind == OWNER]
+    file.seek(0)
+    named = {ref.id: ref.size for ref in blobs_named(file)}
+    missing = [name for name, here in zip(named, store.has_many(list(named)), strict=True) if not here]
+    return owners.count("commit"), len(owners) + len(missing), size + sum(named[name] for name in missing)
+
+
+def _stored(catalog: Catalog, ids: Sequence[bytes], sizes: dict[bytes, int]) -> Iterator[list[Object]]:
+    for batch in _batches(ids, sizes):
+        yield [item for item in catalog.store.get_many(batch) if item is not None]
+
+
+def _fetch_missing(store: ObjectStore, peer: Peer, sizes: dict[bytes, int], before: int) -> Generator[Step, None, int]:
     ids = list(sizes)
     missing = [name for name, here in zip(ids, store.has_many(ids), strict=True) if not here]
     done = 0
@@ -160,7 +241,7 @@ def _fetch_missing(store: ObjectStore, peer: Peer, sizes: dict[bytes, int]) -> G
             raise RemoteError(f"{peer.name} did not send all objects that it named")
         store.put_many(objects)
         done += len(batch)
-        yield _progress("objects fetched", done, len(missing))
+        yield _progress("objects fetched", before + done)
     return done
 
 
@@ -206,5 +287,10 @@ def _result(
     return {"result": result | (notes or {})}
 
 
-def _spool() -> Any:
-    return tempfile.SpooledTemporaryFile(max_size=_SPOOL)
+def _planned(root: str, versions: int, objects: int, size: int) -> Step:
+    return {"result": {"root": root, "versions": versions, "objects": objects, "bytes": size, "dry_run": True}}
+
+
+def _spool(catalog: Catalog) -> Any:
+    folder = None if catalog.store.readonly else str(catalog.store.folder)
+    return tempfile.SpooledTemporaryFile(max_size=_SPOOL, dir=folder)

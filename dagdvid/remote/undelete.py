@@ -11,9 +11,9 @@ from dagdvid.objects.tree.read import scan
 from dagdvid.remote.incoming import take
 from dagdvid.remote.receive import Received, Refs
 from dagdvid.repo.catalog import Catalog
-from dagdvid.repo.commits import Commit, decode_content, read_commit
+from dagdvid.repo.commits import decode_content, read_commit
 from dagdvid.repo.record import load_facts, read_record
-from dagdvid.repo.staging import LOG, LOG_KEY
+from dagdvid.repo.staging import LOG
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["UNDELETE", "undelete_repo"]
@@ -42,7 +42,9 @@ def undelete_repo(catalog: Catalog, text: str) -> tuple[str, int]:
         for (before,) in catalog.store.database.rows(sql, (f"data/{instance.uuid}", at)):
             data[instance.uuid] = before
     branches = {uuid: later.branch for uuid, later in facts.versions.items() if later.branch is not None}
-    received = Received(root, commits, refs=Refs(record, data, branches), mutation=_last_mutation(catalog, commits))
+    inner = {parent for commit in commits.values() for parent in commit.parents}
+    logs = list(_logs(catalog, (commit.root for name, commit in commits.items() if name not in inner)))
+    received = Received(root, commits, refs=Refs(record, data, branches), logs=logs)
     return root, take(catalog, received).versions
 
 
@@ -61,15 +63,8 @@ def _deletion(catalog: Catalog, text: str) -> tuple[str, int, bytes]:
     return root, at, record
 
 
-def _last_mutation(catalog: Catalog, commits: dict[bytes, Commit]) -> int:
-    """The greatest mutation id in the logs of commits: those given out from now on are above it."""
-    inner = {parent for commit in commits.values() for parent in commit.parents}
-    leaves = (commit.root for name, commit in commits.items() if name not in inner)
-    keys = (catalog.nodes.read(root).keys[-1] for root in _logs(catalog, leaves))
-    return max((int.from_bytes(key[: LOG_KEY // 2], "big") for key in keys), default=0)
-
-
 def _logs(catalog: Catalog, roots: Iterable[bytes]) -> Iterator[bytes]:
+    """The roots of the mutation logs in version trees."""
     for root in roots:
         for _, values in scan(catalog.nodes, root):
             for content in map(decode_content, read_values(catalog.store, values)):

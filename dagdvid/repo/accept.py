@@ -6,15 +6,23 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dagdvid.errors import Diverged, RefMoved
-from dagdvid.objects.local.store import raise_counter
 from dagdvid.objects.store import Object
+from dagdvid.repo.ids import Held, hold, observe
 from dagdvid.repo.operations import rebranch, touch
 from dagdvid.repo.record import now
-from dagdvid.repo.staging import mutation_counter
 
-__all__ = ["Accept", "NewVersion"]
+__all__ = ["Accept", "Amended", "NewVersion"]
+
+
+class Amended(NamedTuple):
+    """A version that goes on with another commit (SPEC 6.9)."""
+
+    uuid: str
+    before: bytes
+    after: bytes
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,15 @@ class Accept:
     data: Mapping[str, tuple[bytes | None, bytes]]
     """Refs of unversioned instances, before and after."""
     objects: Sequence[Object] = field(default_factory=tuple)
-    mutation: int = 0
-    """The greatest mutation id that came: those given out here from now on are above it."""
+    held: Sequence[Held] = field(default_factory=tuple)
+    """The ids that this server holds by the record."""
+    seen: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By counter: numbers that came and are never to be given out here, nor those below them in their range."""
     branches: Mapping[str, str] = field(default_factory=dict)
     """Versions that the record puts on other branches."""
     deleted: Sequence[str] = ()
     """Data UUIDs that the record has tombstones of."""
+    amended: Sequence[Amended] = ()
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises RefMoved: the repo is not as it was, or a version is bound; Diverged: both sides changed something."""
@@ -72,6 +83,7 @@ class Accept:
         for uuid in self.instances:
             conn.execute("INSERT OR IGNORE INTO data (uuid) VALUES (?)", (uuid,))
         conn.executemany("DELETE FROM data WHERE uuid = ?", [(uuid,) for uuid in self.deleted])
+        self._amend(conn, repo)
         for version in self.versions:
             _add(conn, repo, version)
         rebranch(conn, repo, self.branches)
@@ -87,20 +99,37 @@ class Accept:
             ).fetchone()
             if moved.rowcount != 1 or staged:
                 raise Diverged(f"unversioned instance {uuid} changed on both sides")
-        if self.mutation:
-            raise_counter(conn, mutation_counter(repo), self.mutation + 1)
+        hold(conn, repo, self.held)
+        observe(conn, repo, self.seen)
         touch(conn, repo)
+
+    def _amend(self, conn: sqlite3.Connection, repo: int) -> None:
+        for uuid, before, after in self.amended:
+            moved = conn.execute(
+                "UPDATE versions SET commit_id = ?, epoch = epoch + 1 WHERE uuid = ? AND commit_id = ?",
+                (after, uuid, before),
+            )
+            if moved.rowcount != 1:
+                raise RefMoved("a version is bound to another commit")
+        if self.amended:
+            conn.execute("UPDATE versions SET epoch = epoch + 1 WHERE repo = ? AND state = 'open'", (repo,))
 
 
 def _add(conn: sqlite3.Connection, repo: int, version: NewVersion) -> None:
-    row = conn.execute("SELECT state, commit_id, repo FROM versions WHERE uuid = ?", (version.uuid,)).fetchone()
+    sql = "SELECT state, commit_id, repo, user, updated FROM versions WHERE uuid = ?"
+    row = conn.execute(sql, (version.uuid,)).fetchone()
     if row is not None:
-        state, bound, owner = row
+        state, bound, owner, user, time = row
         if bound == version.commit and owner == repo:
             return
         if state != "committed":
             raise Diverged(f"version {version.uuid} is open here: commit it, or remove it, before taking the other's")
-        raise RefMoved(f"version {version.uuid} is bound to {bound.hex()} here and to {version.commit.hex()} there")
+        ours = f"{bound.hex()} here (of {time}{user and ', by '}{user})"
+        theirs = f"{version.commit.hex()} there (of {version.time}{version.user and ', by '}{version.user})"
+        raise RefMoved(
+            f"version {version.uuid} is bound to {ours} and to {theirs}, and can only be one of them: leave the other's"
+            f' out, and what comes after it, with "without": ["{version.uuid}"]'
+        )
     conn.execute(
         "INSERT INTO versions (repo, uuid, branch, parents, note, log, user, created, updated, state, commit_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'committed', ?)",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import Locked, RefMoved, StaleRead
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
-from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit
 from dagdvid.objects.tree import read as tree
@@ -25,10 +25,12 @@ from dagdvid.registry import datatype
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
+from dagdvid.repo.ids import MUTATION
+from dagdvid.repo.leases import next_ids
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import Together, touch
 from dagdvid.repo.record import log_facts
-from dagdvid.repo.staging import LOG, LOG_KEY, MUTATION_START, mutation_counter
+from dagdvid.repo.staging import LOG, LOG_KEY
 from dagdvid.repo.txn import VersionTxn
 
 __all__ = ["amend", "descendants", "ready"]
@@ -69,10 +71,10 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
         StaleRead: anything in the repo moved meanwhile: run it again.
     """
     repo, instance = txn.home, txn.instance
-    first = catalog.mutation_id(repo)
+    given = chain.from_iterable(next_ids(catalog, repo, MUTATION, len(txn.logged)) if txn.logged else ())
     changes = {space: dict(changed) for space, changed in txn.changes.items()}
-    for i, (tail, value) in enumerate(txn.logged):
-        changes.setdefault(LOG, {})[(first + i).to_bytes(LOG_KEY // 2, "big") + tail] = value
+    for number, (tail, value) in zip(given, txn.logged, strict=True):
+        changes.setdefault(LOG, {})[number.to_bytes(LOG_KEY // 2, "big") + tail] = value
     work = _Work(catalog, repo, instance)
     moves = work.propagate(version, changes) if changes else None
     facts = dict(txn.properties)
@@ -84,7 +86,7 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
         line += f" and made {others} after it anew" if others else ""
         facts |= log_facts([f"{line}, by {user}" if user else line])
         objects = [*txn.objects, *work.objects, *work.writer.take()]
-        parts = [replace(moves, mutation=first, logged=len(txn.logged), objects=objects)]
+        parts = [replace(moves, objects=objects)]
     if not facts:
         return
     try:
@@ -106,9 +108,6 @@ class Rebind:
     """Open versions that stand on a tree of their own, and the tree after."""
     stirred: Sequence[int] = ()
     """Open versions that stand on one of the commits."""
-    mutation: int = 0
-    logged: int = 0
-    """How many mutation ids were taken, from `mutation` on."""
     objects: Sequence[Object] = field(default_factory=tuple)
 
     def apply(self, conn: sqlite3.Connection) -> None:
@@ -116,10 +115,6 @@ class Rebind:
         row = conn.execute("SELECT generation FROM repos WHERE id = ?", (self.repo,)).fetchone()
         if row is None or row[0] != self.generation:
             raise RefMoved("the repo changed meanwhile")
-        if self.logged:
-            first = next_value(conn, mutation_counter(self.repo), self.logged, start=MUTATION_START)
-            if first != self.mutation:
-                raise RefMoved("the mutation ids were given out meanwhile")
         for version, before, after in self.commits:
             moved = conn.execute(
                 "UPDATE versions SET commit_id = ?, epoch = epoch + 1 WHERE id = ? AND commit_id = ?",

@@ -20,6 +20,7 @@ from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo import passcodes
 from dagdvid.repo.commits import content_of, read_commit
+from dagdvid.repo.ids import MUTATION, born, facts_of, whole
 from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name, shared_uuid
 from dagdvid.repo.names import find_version
 from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together
@@ -37,7 +38,7 @@ from dagdvid.repo.record import (
 )
 from dagdvid.repo.snapshot import Base, VersionSnapshot
 from dagdvid.repo.stage import Stage
-from dagdvid.repo.staging import MUTATION_START, Layer, mutation_counter
+from dagdvid.repo.staging import Layer
 from dagdvid.repo.txn import VersionTxn
 
 __all__ = ["Catalog", "Upkeep"]
@@ -63,10 +64,12 @@ class Upkeep(Protocol):
 class Catalog:
     """The repos of a store. Safe for threads; sees what other processes change at its next question."""
 
-    def __init__(self, store: LocalStore, pool: Executor | None = None) -> None:
+    def __init__(self, store: LocalStore, pool: Executor | None = None, mutation_start: int = 0) -> None:
+        """`mutation_start`: new repos give out no mutation ids below it."""
         self.store = store
         self.nodes = Nodes(store)
         self.pool = pool
+        self.mutation_start = mutation_start
         self.upkeep: Upkeep | None = None
         """Who does in the background what may wait; without one it waits for the next who needs it."""
         self.on_log: Callable[[Repo, Version, Instance], None] | None = None
@@ -113,10 +116,16 @@ class Catalog:
             found = meanings[text] = _find(repos, text)
         return found
 
+    @property
+    def server_id(self) -> str:
+        """What names this server to others: the id of its folder."""
+        return str(self.store.info["id"])
+
     def mutation_id(self, repo: Repo) -> int:
-        """The next mutation id of a repo."""
-        rows = self.store.database.rows("SELECT value FROM counters WHERE name = ?", (mutation_counter(repo.id),))
-        return int(rows[0][0]) if rows else MUTATION_START
+        """The next mutation id of a repo; 0 if none are left here."""
+        sql = "SELECT next FROM ids WHERE root = ? AND counter = ? AND next <= last ORDER BY first LIMIT 1"
+        rows = self.store.database.rows(sql, (repo.root, MUTATION))
+        return int(rows[0][0]) if rows else 0
 
     def remotes(self, repo: Repo) -> dict[str, str]:
         """URLs of the remotes of a repo, by name."""
@@ -265,9 +274,12 @@ class Catalog:
         _check_name(root)
         if any(root in repo.versions for repo in self.repos().values()):
             raise BadRequest(f"UUID {root} is taken")
-        facts = {"alias": alias, "description": description, "created": now(), "root": root}
+        mutations = whole(MUTATION, self.server_id)
+        facts: dict[str, Any] = {"alias": alias, "description": description, "created": now(), "root": root}
+        facts |= mutations.facts()
         record, objects = make_record(self.nodes, None, facts)
-        self.store.run(CreateRepo(root, record, objects, passcodes.scrambled(passcode) if passcode else None))
+        code = passcodes.scrambled(passcode) if passcode else None
+        self.store.run(CreateRepo(root, record, objects, code, [mutations.held], self.mutation_start))
         return root
 
     def change_record(
@@ -275,18 +287,20 @@ class Catalog:
         root: str,
         facts: Callable[[Repo], Facts],
         user: str = "",
-        new_data: str = "",
         around: Callable[[SetRecord], Operation] | None = None,
     ) -> None:
-        """Change facts of a repo's record: `facts` is asked again if another change came first.
+        """Change facts of a repo's record: `facts` is asked again if another change came first. No facts, no change.
 
         around: makes the operation to run, of which the change of the record shall be a part.
         """
         with self._recording:  # threads take turns, so that only other processes can come between
             for _ in range(_TRIES):
                 repo = self.repo(root)
-                change = self.record_change(repo, facts(repo), user)
-                operation = replace(change, new_data=new_data) if around is None else around(change)
+                changed = facts(repo)
+                if not changed:
+                    return
+                change = self.record_change(repo, changed, user)
+                operation = change if around is None else around(change)
                 try:
                     self.store.run(operation)
                 except RefMoved:
@@ -316,9 +330,13 @@ class Catalog:
         def facts(repo: Repo) -> dict[str, Any]:
             if instance.name in repo.instances:
                 raise BadRequest(f"data instance name {instance.name!r} is taken in the repo of {root}")
-            return instance_facts(instance) | log_facts([line])
+            return instance_facts(instance) | log_facts([line]) | facts_of(grants)
 
-        self.change_record(root, facts, user, instance.uuid)
+        def numbered(change: SetRecord) -> SetRecord:
+            return replace(change, new_data=instance.uuid, held=[grant.held for grant in grants])
+
+        grants = born(instance, self.server_id)
+        self.change_record(root, facts, user, around=numbered)
 
     def new_version(self, repo: Repo, parent: Version, note: str, uuid: str = "", branch: str | None = None) -> str:
         """An open child of a locked version, on its branch or a new one; its UUID.

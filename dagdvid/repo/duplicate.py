@@ -17,6 +17,7 @@ from dagdvid.registry import datatype
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Content, read_commit
+from dagdvid.repo.ids import born, facts_of
 from dagdvid.repo.instances import new_instance
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import Together
@@ -92,8 +93,10 @@ def _copy(catalog: Catalog, repo: Repo, version: Version, source: Instance, made
         value, objects = make_value(key, Content(made.typename, kind.content_settings(made.config), roots).encode())
         entries = [(key, value)]
     line = f'Copied data instance "{source.name}" of version {version.uuid} to "{made.name}"'
-    facts = instance_facts(made) | log_facts([line])
-    change = replace(catalog.record_change(repo, facts, user), new_data=made.uuid)
+    grants = born(made, catalog.server_id)
+    facts = instance_facts(made) | log_facts([line]) | facts_of(grants)
+    change = catalog.record_change(repo, facts, user)
+    change = replace(change, new_data=made.uuid, held=[grant.held for grant in grants])
     if not entries:
         catalog.store.run(change)
     elif made.versioned:

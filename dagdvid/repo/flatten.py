@@ -21,10 +21,12 @@ from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit
 from dagdvid.objects.tree.nodes import EMPTY, Nodes, NodeWriter
 from dagdvid.objects.tree.read import scan
+from dagdvid.registry import datatype
 from dagdvid.repo import fold
 from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
+from dagdvid.repo.ids import MUTATION, claim, facts_of, label_counter
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.record import Record, log_facts, make_record, now, read_record
 from dagdvid.repo.schema import TABLES
@@ -123,7 +125,9 @@ class _Flattening:
         made: dict[str, bytes] = {}
         new = [self._version(v, root, self._parents(v, kept), made) for v in versions]
         data = {i.uuid: self._unversioned(i.uuid) for i in self.instances if not i.versioned}
-        record, objects = make_record(self.nodes, None, self._facts(root, kept))
+        counters = [MUTATION, *(label_counter(i.uuid) for i in self.instances if datatype(i.typename).labels)]
+        mine = [claim(counter, str(self.target.info["id"]), ()) for counter in counters]  # as of a server that is new
+        record, objects = make_record(self.nodes, None, {**self._facts(root, kept), **facts_of(mine)})
         accept = Accept(
             root=root,
             versions=new,
@@ -132,7 +136,7 @@ class _Flattening:
             instances=[i.uuid for i in self.instances],
             data={uuid: (None, name) for uuid, name in data.items() if name is not None},
             objects=[*self.objects, *self.writer.take(), *objects],
-            mutation=self.catalog.mutation_id(self.repo) - 1,
+            held=[grant.held for grant in mine],
         )
         self.target.run(accept)
 

@@ -11,6 +11,7 @@ from dagdvid.errors import BadRequest, Locked, RefMoved
 from dagdvid.objects.local.store import next_value
 from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
+from dagdvid.repo.ids import MUTATION, Held, hold, observe
 from dagdvid.repo.record import now
 
 __all__ = [
@@ -83,6 +84,9 @@ class CreateRepo:
     objects: Sequence[Object]
     passcode: tuple[bytes, bytes] | None = None
     """Salt and hash."""
+    held: Sequence[Held] = ()
+    mutation_start: int = 0
+    """The least mutation id to give out."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises BadRequest: the UUID is taken."""
@@ -93,6 +97,8 @@ class CreateRepo:
         add_version(conn, row[0], self.root, "", (), "")
         if self.passcode is not None:
             conn.execute("INSERT INTO passcodes VALUES (?, ?, ?)", (row[0], *self.passcode))
+        hold(conn, row[0], self.held)
+        observe(conn, row[0], {MUTATION: [self.mutation_start - 1]})
         touch(conn, row[0])
 
 
@@ -108,14 +114,18 @@ class SetRecord:
     """An instance to number."""
     branches: Mapping[str, str] = field(default_factory=dict)
     """Versions that go to other branches, as the record says."""
+    held: Sequence[Held] = ()
+    """Ranges of ids that are this server's from now on, and of which no more is."""
 
     def apply(self, conn: sqlite3.Connection) -> None:
-        """Raises RefMoved: the record is no longer at `before`."""
+        """Raises RefMoved: the record is no longer at `before`, or ids that go elsewhere were given out meanwhile."""
         changed = conn.execute(
             "UPDATE repos SET record = ? WHERE id = ? AND record = ?", (self.after, self.repo, self.before)
         )
         if changed.rowcount != 1:
             raise RefMoved("the repo record changed meanwhile")
+        if not hold(conn, self.repo, self.held):
+            raise RefMoved("ids were given out meanwhile")
         if self.new_data:
             conn.execute("INSERT INTO data (uuid) VALUES (?)", (self.new_data,))
         rebranch(conn, self.repo, self.branches)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from dagdvid.errors import DamageError
@@ -20,6 +21,7 @@ from dagdvid.objects.tree.nodes import EMPTY
 from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, decode_content
+from dagdvid.repo.ids import MUTATION, Held, claim, held_by, read_grants
 from dagdvid.repo.operations import CreateRepo
 from dagdvid.repo.record import Record, load_facts, make_record
 from dagdvid.repo.staging import LOG, LOG_KEY
@@ -27,7 +29,7 @@ from dagdvid.repo.staging import LOG, LOG_KEY
 __all__ = ["rebuild_refs"]
 
 _UNSEEN = 1_000_000
-"""Mutation ids left out: open versions, of which nothing is left, may have used them."""
+"""Ids left out in each range: open versions, of which nothing is left, may have used them."""
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +69,14 @@ def _enter(
     objects: list[Any] = []
     if record is None:
         log.warning("the record of repo %s is lost: its instances are named by their UUIDs", root)
-        record, objects = make_record(catalog.nodes, None, _facts(root, contents))
+        mine = claim(MUTATION, catalog.server_id, ())  # who else was given ids is lost, too
+        record, objects = make_record(catalog.nodes, None, _facts(root, contents) | mine.facts())
         catalog.store.put_many(objects)
     there = catalog.repos().get(root)
-    loaded = load_facts(catalog.nodes, Record.decode(_read(catalog, record)).root)
+    facts = Record.decode(_read(catalog, record)).root
+    loaded = load_facts(catalog.nodes, facts)
+    held = held_by(read_grants(catalog.nodes, facts), catalog.server_id)
+    logs = [content.roots.get(LOG, EMPTY) for found in contents.values() for content in found]
     uuids = [instance.uuid for instance in loaded.instances.values()]
     catalog.store.run(
         Accept(
@@ -81,8 +87,8 @@ def _enter(
             uuids,
             {uuid: (None, data[uuid]) for uuid in uuids if uuid in data},
             objects,
-            _UNSEEN
-            + max((_last_mutation(catalog, content) for found in contents.values() for content in found), default=0),
+            held,
+            _used(catalog, held, logs),
             {uuid: later.branch for uuid, later in loaded.versions.items() if later.branch is not None},
         )
     )
@@ -164,13 +170,14 @@ def _facts(root: str, contents: Mapping[str, list[Content]]) -> dict[str, Any]:
     return facts
 
 
-def _last_mutation(catalog: Catalog, content: Content) -> int:
-    """The greatest mutation id in the log of an instance."""
-    root = content.roots.get(LOG, EMPTY)
-    try:
-        node = catalog.nodes.read(root)
-        while node.level:
-            node = catalog.nodes.read(node.ids[-1])
-    except DamageError:
-        return 0
-    return int.from_bytes(node.keys[-1][: LOG_KEY // 2], "big") if node.n else 0
+def _used(catalog: Catalog, held: Iterable[Held], logs: Iterable[bytes]) -> dict[str, list[int]]:
+    """By counter: for each range that is held here a number up to which its ids may have been given out."""
+    used: dict[str, list[int]] = defaultdict(list)
+    for counter, first, last in held:
+        latest = first
+        for root in logs if counter == MUTATION else ():
+            with suppress(DamageError):
+                key = tree.last_before(catalog.nodes, root, (last + 1).to_bytes(LOG_KEY // 2, "big"))
+                latest = max(latest, int.from_bytes(key[: LOG_KEY // 2], "big") if key else 0)
+        used[counter].append(min(latest + _UNSEEN, last))
+    return used

@@ -10,7 +10,6 @@ from dagdvid.errors import RefMoved
 from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object
 from dagdvid.repo.operations import SetRecord
-from dagdvid.repo.staging import mutation_counter
 
 __all__ = ["DeleteData", "DeleteRepo", "DropOrphans", "DropStaging", "RestoreData"]
 
@@ -71,7 +70,6 @@ class DeleteRepo:
         for table in ("versions", "remotes", "passcodes"):
             conn.execute(f"DELETE FROM {table} WHERE repo = ?", (self.repo,))  # noqa: S608  names of ours
         conn.executemany("DELETE FROM data WHERE uuid = ?", [(uuid,) for uuid in self.data_uuids])
-        conn.execute("DELETE FROM counters WHERE name = ?", (mutation_counter(self.repo),))
         next_value(conn, "generation")
 
 

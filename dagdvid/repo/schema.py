@@ -85,6 +85,14 @@ CREATE TABLE IF NOT EXISTS latencies (      -- who asked last whether the server
     least       INTEGER NOT NULL,
     most        INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ids (            -- numbers that this server may give out (SPEC 6.10); rows are never removed
+    root        TEXT NOT NULL,              -- UUID of the repo's root version
+    counter     TEXT NOT NULL,              -- mutation, or label/<data uuid>
+    first       INTEGER NOT NULL,
+    next        INTEGER NOT NULL,           -- the next to be given out; all are if it is above `last`
+    last        INTEGER NOT NULL,
+    PRIMARY KEY (root, counter, first)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remotes (
     repo        INTEGER NOT NULL REFERENCES repos (id),
     name        TEXT NOT NULL,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from dagdvid.errors import Locked, StaleRead, Unconfirmed, UnknownName
 from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.node import INLINE, Ref, Value
+from dagdvid.repo.ids import MUTATION, allocate
 from dagdvid.repo.runs import NewRun
-from dagdvid.repo.staging import LOG, LOG_KEY, MUTATION_START, REMOVED, Layer, epochs_hold, mutation_counter
+from dagdvid.repo.staging import LOG, LOG_KEY, REMOVED, Layer, epochs_hold
 
 __all__ = ["Row", "Stage", "row_of"]
 
@@ -94,8 +96,8 @@ class Stage:
         """The records, each under the next mutation id of the repo."""
         if not self.logged:
             return []
-        first = next_value(conn, mutation_counter(self.repo), len(self.logged), start=MUTATION_START)
-        keys = ((first + i).to_bytes(LOG_KEY // 2, "big") + tail for i, (tail, _) in enumerate(self.logged))
+        given = chain.from_iterable(allocate(conn, self.repo, MUTATION, len(self.logged)))
+        keys = (n.to_bytes(LOG_KEY // 2, "big") + tail for n, (tail, _) in zip(given, self.logged, strict=True))
         return [row_of(LOG, key, value) for key, (_, value) in zip(keys, self.logged, strict=True)]
 
 

@@ -18,7 +18,6 @@ from dagdvid.repo.runs import Run, changes_of, pile, settle
 __all__ = [
     "LOG",
     "LOG_KEY",
-    "MUTATION_START",
     "REMOVED",
     "Found",
     "Layer",
@@ -26,7 +25,6 @@ __all__ = [
     "changes_in",
     "epochs_hold",
     "moment",
-    "mutation_counter",
     "newest",
     "runs_of",
     "spaces_of",
@@ -35,8 +33,6 @@ __all__ = [
 ]
 
 REMOVED = 3
-MUTATION_START = 1_000_000_000
-"""The first mutation id of a repo (datastore/repo_local.go InitialMutationID)."""
 LOG = "log"
 """The key space of the mutation log, beside those of the datatype (SPEC 6.6)."""
 LOG_KEY = 16
@@ -60,11 +56,6 @@ class Found(NamedTuple):
     """The first sequence number that was not given out yet: any change from here on came later."""
     layers: list[dict[bytes, Value | None]]
     """For each layer those keys that it has; None where it removes."""
-
-
-def mutation_counter(repo: int) -> str:
-    """The name of the counter of a repo's mutation ids."""
-    return f"mutation/{repo}"
 
 
 def value_of(kind: int, value: bytes, size: int) -> Value | None:

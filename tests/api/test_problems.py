@@ -34,6 +34,7 @@ EXPECTED = {
     "fate-unknown": 503,
     "read-only": 400,
     "no-space": 507,
+    "out-of-ids": 503,
 }
 
 

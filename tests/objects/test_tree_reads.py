@@ -15,7 +15,7 @@ from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import prepare
 from dagdvid.objects.tree.node import Child, Node, encode_inner
 from dagdvid.objects.tree.nodes import EMPTY
-from dagdvid.objects.tree.read import Range, count, get, get_many, scan, scan_ranges, stats
+from dagdvid.objects.tree.read import Range, count, get, get_many, last_before, scan, scan_ranges, stats
 
 ENTRIES = sample(300_000)
 KEYS = list(ENTRIES)
@@ -142,3 +142,13 @@ def test_random_ranks(tree, root):
     rng = random.Random(1)
     for i in rng.sample(range(len(KEYS)), 200):
         assert count(tree.nodes, root, b"", KEYS[i]) == i
+
+
+@given(some_key())
+def test_the_last_key_before_another(tree, root, key):
+    i = bisect_left(KEYS, key)
+    assert last_before(tree.nodes, root, key) == (KEYS[i - 1] if i else None)
+
+
+def test_nothing_comes_before_in_an_empty_tree(tree):
+    assert last_before(tree.nodes, EMPTY, b"x") is None

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -81,11 +86,11 @@ class Site:
         url = other if isinstance(other, str) else other.url
         self.json("POST", f"/api/repo/{root}/remotes", {"name": name, "url": url})
 
-    def push(self, root: str, name: str = "other", **body: str) -> dict[str, Any]:
+    def push(self, root: str, name: str = "other", **body: Any) -> dict[str, Any]:
         return self.json("POST", f"/api/repo/{root}/push", {"remote": name, **body})
 
-    def pull(self, root: str, name: str = "other") -> dict[str, Any]:
-        return self.json("POST", f"/api/repo/{root}/pull", {"remote": name})
+    def pull(self, root: str, name: str = "other", **body: Any) -> dict[str, Any]:
+        return self.json("POST", f"/api/repo/{root}/pull", {"remote": name, **body})
 
     def clone(self, url: str) -> dict[str, Any]:
         return self.json("POST", "/api/repos/clone", {"url": url})
@@ -95,6 +100,46 @@ class Site:
 
     def fsck(self) -> dict[str, Any]:
         return self.json("POST", "/api/store/fsck")
+
+
+class Process:
+    """A server of any form, that can be killed and started again."""
+
+    def __init__(self, data: Path, *words: str) -> None:
+        self._words = ["serve", "--data", str(data), "--http", "127.0.0.1:0", "--quiet", *words]
+        self._start()
+
+    def _start(self) -> None:
+        # a session of its own, so that its workers can be killed with it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dagdvid", *self._words], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.url = self._process.stdout.readline().rpartition(" on ")[2].strip()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves, or of the one over all that do."""
+        return self._process.pid
+
+    def restart(self, how: signal.Signals) -> None:
+        """End it, by SIGKILL with all its workers at one moment, and start it again: the URL changes."""
+        self.stop(how)
+        self._start()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        if how == signal.SIGKILL:
+            os.killpg(self._process.pid, how)
+        else:
+            self._process.send_signal(how)
+        self._process.wait(60)
+        self._process.stdout.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def same(one: Site, two: Site, root: str) -> None:

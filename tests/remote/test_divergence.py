@@ -38,29 +38,87 @@ def test_a_diverged_push_changes_nothing(a: Site, b: Site, root: str):
 
 def test_an_open_child_here_counts_as_going_on(a: Site, b: Site, root: str):
     a.step(root, k=b"a")
-    mine = b.child(root)
-    assert mine in refused(a, root)
-    assert b.pull(root)["renamed_branches"] == {"master": "other/master"}
+    b.child(root)
+    assert "neither after the other" in refused(a, root)
+    assert b.pull(root)["renamed_branches"] == {"master": "master@other"}
     assert b.json("GET", f"/api/node/{root}:master/status") == {"Locked": False}
 
 
 def test_a_diverged_pull_lands_beside_and_goes_on(a: Site, b: Site, root: str):
     one, two = a.step(root, k=b"a1"), b.step(root, k=b"b1")
-    assert a.pull(root)["renamed_branches"] == {"master": "other/master"}
-    assert b.pull(root)["renamed_branches"] == {"master": "other/master"}
-    assert a.branches(root) == {root: "", one: "", two: "other/master"}
-    assert b.branches(root) == {root: "", two: "", one: "other/master"}
+    assert a.pull(root)["renamed_branches"] == {"master": "master@other"}
+    assert b.pull(root)["renamed_branches"] == {"master": "master@other"}
+    assert a.branches(root) == {root: "", one: "", two: "master@other"}
+    assert b.branches(root) == {root: "", two: "", one: "master@other"}
     for _ in range(3):
         one, two = a.step(one, k=b"a"), b.step(two, k=b"b")
         assert a.pull(root)["versions"] == 1
         assert b.pull(root)["versions"] == 1
-        assert (a.branches(root)[one], a.branches(root)[two]) == ("", "other/master")
-        assert (b.branches(root)[two], b.branches(root)[one]) == ("", "other/master")
+        assert (a.branches(root)[one], a.branches(root)[two]) == ("", "master@other")
+        assert (b.branches(root)[two], b.branches(root)[one]) == ("", "master@other")
     same(a, b, root)
     for site, leaf in ((a, one), (b, two)):
         assert site.json("GET", f"/api/repo/{root}/branch-versions/master")[0] == leaf
         assert site.pull(root)["versions"] == 0
         assert site.get(f"{root}:master", "k") == site.get(leaf, "k")
+
+
+def merged(site: Site, root: str, *parents: str) -> str:
+    """A committed merge."""
+    body = {"mergeType": "conflict-free", "parents": list(parents), "note": "both"}
+    child = site.json("POST", f"/api/repo/{root}/merge", body)["child"]
+    site.commit(child)
+    return child
+
+
+def test_the_branch_of_a_remote_stands_in_every_path(a: Site, b: Site, root: str):
+    one, two = a.step(root, k=b"a1"), b.step(root, j=b"b1")
+    a.pull(root)
+    assert a.get(f"{root}:master@other", "j") == b"b1"
+    assert a.get(f"{root}:master@other~1", "k") == b"0"
+    assert a.json("GET", f"/api/repo/{root}/branch-versions/master@other") == [two, root]
+    assert a.json("GET", f"/api/node/{root}:master/diff/{root}:master@other")["instances"]
+    assert a.get(f"{root}:master", "k") == a.get(one, "k") == b"a1"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_a_merge_of_both_goes_on_with_the_branch(a: Site, b: Site, root: str, verb: str, turned: bool):
+    """What a merged, b had: for b it is a step forward, and a's part of it lands beside."""
+    start = a.step(root, k=b"a1")
+    one = a.step(start, i=b"a2")
+    two = b.step(root, j=b"b1")
+    a.pull(root)
+    both = merged(a, root, *((two, one) if turned else (one, two)))
+    last = a.step(both, k=b"after")
+    if verb == "push":
+        a.push(root)
+    else:
+        b.pull(root)
+    branches = b.branches(root)
+    assert [branches[uuid] for uuid in (root, two, both, last)] == ["", "", "", ""]
+    beside = f"master@{start[:7]}" if verb == "push" else "master@other"
+    assert branches[start] == branches[one] == beside
+    assert b.get(f"{root}:master", "k") == b"after"
+    assert b.get(f"{root}:master~1", "j") == b"b1"
+    assert b.get(f"{root}:{beside}", "i") == b"a2"
+    same(a, b, root)
+    new = b.step(last, k=b"b goes on")
+    assert a.pull(root)["versions"] == 1
+    assert a.branches(root)[new] == ""
+    assert b.push(root)["objects"] == 0
+
+
+def test_a_merge_that_lacks_the_last_version_is_no_step_forward(a: Site, b: Site, root: str):
+    one, two = a.step(root, k=b"a1"), b.step(root, j=b"b1")
+    a.pull(root)
+    merged(a, root, one, two)
+    three = b.step(two, j=b"b2")
+    assert two in refused(a, root)
+    b.child(three)
+    a.pull(root)
+    merged(a, root, f"{root}:master", f"{root}:master@other")
+    assert "neither after the other" in refused(a, root)
 
 
 def test_going_on_where_the_other_landed(a: Site, b: Site, root: str):
@@ -71,11 +129,11 @@ def test_going_on_where_the_other_landed(a: Site, b: Site, root: str):
     theirs = b.step(two, k=b"b, after b1")
     a.pull(root)
     branches = a.branches(root)
-    assert branches[mine] == "other/master"
-    assert branches[theirs] == "other/other/master"
+    assert branches[mine] == "master@other"
+    assert branches[theirs] == "master@other@other"
     last = b.step(theirs, k=b"b again")
     a.pull(root)
-    assert a.branches(root)[last] == "other/other/master"
+    assert a.branches(root)[last] == "master@other@other"
 
 
 def test_a_clone_has_the_branches_of_its_source(a: Site, b: Site, c: Site, root: str):
@@ -96,12 +154,12 @@ def test_branches_of_one_name_from_different_places(a: Site, b: Site, root: str)
     b.pull(root)
     mine = a.step(root, "x", k=b"a")
     theirs = b.step(next_one, "x", k=b"b")
-    assert mine in refused(a, root)
-    assert a.pull(root)["renamed_branches"] == {"x": "other/x"}
-    assert (a.branches(root)[mine], a.branches(root)[theirs]) == ("x", "other/x")
+    assert "neither after the other" in refused(a, root)
+    assert a.pull(root)["renamed_branches"] == {"x": "x@other"}
+    assert (a.branches(root)[mine], a.branches(root)[theirs]) == ("x", "x@other")
     further = b.step(theirs, k=b"b")
     a.pull(root)
-    assert a.branches(root)[further] == "other/x"
+    assert a.branches(root)[further] == "x@other"
 
 
 def test_records_that_both_changed(a: Site, b: Site, root: str):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from dataclasses import replace
 
 import pytest
+import xxhash
 
 from dagdvid.config import Config
-from dagdvid.errors import BadRequest, ConflictError, DagdvidError, DamageError
+from dagdvid.errors import BadRequest, ConflictError, DagdvidError, DamageError, Unverified
+from dagdvid.interchange.keyvalues import keyvalue_chunks
 from dagdvid.objects import canonical
 from dagdvid.objects.ids import ObjectType, object_id
 from dagdvid.objects.store import prepare
 from dagdvid.objects.tree.node import BLOB, Ref, encode_leaf
 from dagdvid.objects.tree.nodes import EMPTY
-from dagdvid.remote import bundle
+from dagdvid.remote import bundle, receive
 from dagdvid.remote.objects import encode_objects
 from dagdvid.remote.send import missing_owners, offer, write_bundle
 from dagdvid.repo.commits import Commit
@@ -86,6 +89,11 @@ class Pair:
 
     def clean(self) -> bool:
         return self.receiver.json("POST", "/api/store/fsck")["ok"]
+
+    def send_named(self, data: bytes) -> None:
+        """All blobs that a bundle names."""
+        ids = [ref.id for ref in receive.blobs_named(io.BytesIO(data))]
+        self.receiver("POST", "/api/sync/objects", encode_objects(self.sender.server.store.get_many(ids)))
 
     def send_blob(self) -> None:
         self.receiver("POST", "/api/sync/objects", encode_objects([self.blob]))
@@ -203,7 +211,7 @@ def refs(**values):
 @pytest.mark.parametrize(
     "change",
     [
-        members(bundle.HEAD, protocol=2),
+        members(bundle.HEAD, protocol=1),
         members(bundle.HEAD, repo=OTHER),
         members(bundle.HEAD, repo=5),
         members(bundle.OWNER, parent=ZERO),
@@ -450,3 +458,69 @@ def test_lists_of_ids_of_another_length(pair: Pair, path: str):
         pair.receiver("POST", path, bytes(33))
     unknown = pair.receiver("POST", path, bytes(64)).body
     assert unknown == (b"\0\0" if path.endswith("have") else b"")
+
+
+def test_bundles_that_expand_without_end():
+    """What they hold is nothing wrong, there is only far too much of it."""
+    writer = bundle.BundleWriter(file := io.BytesIO())
+    zeros = bytes(32 * 2**20)
+    for _ in range(9):
+        writer.frame(bundle.HEAD, zeros)
+    writer.close({})
+    file.seek(0)
+    with pytest.raises(Unverified, match="expands to more than 1000 times"):
+        for _ in bundle.read_frames(file):
+            pass
+    assert file.getbuffer().nbytes < 100_000
+
+
+def test_frames_that_are_larger_than_they_can_be():
+    for kind, size in ((bundle.EDITS, 2**20 + 1), (bundle.OBJECT, 4 * 2**20 + 1), (bundle.END, 64 * 2**20 + 1)):
+        writer = bundle.BundleWriter(file := io.BytesIO())
+        writer._stream.write(struct.pack("<BI", kind, size))
+        writer._stream.close()
+        file.seek(0)
+        with pytest.raises(Unverified, match="impossible frame"):
+            next(bundle.read_frames(file))
+
+
+def test_keys_that_make_every_change_move_all_cuts(pair: Pair, monkeypatch):
+    """No key of theirs ends a node, so nodes end at 512 entries, and one more before them moves each end."""
+    pair.send_blob()
+    pair.deliver(pair.bundle())
+    seed, least = 0x6461676476696400, 2**60
+    keys = [key for i in range(30_000) if xxhash.xxh3_64_intdigest(key := b"q%07d" % i, seed) >= least]
+    sender = pair.sender
+    child = sender.json("POST", f"/api/node/{pair.child}/newversion")["child"]
+    body = b"".join(part for key in keys for part in keyvalue_chunks(key, b"v"))
+    sender("POST", f"/api/node/{child}/kv/keyvalues", body)
+    sender.json("POST", f"/api/node/{child}/commit", {"note": "many"})
+    pair.send_named(pair.bundle())
+    pair.deliver(pair.bundle())
+    last = sender.json("POST", f"/api/node/{child}/newversion")["child"]
+    sender("POST", f"/api/node/{last}/kv/key/q", b"before all of them")
+    sender.json("POST", f"/api/node/{last}/commit", {"note": "one"})
+    data = pair.bundle()
+    monkeypatch.setattr(receive._Metered, "_FREE", 20)
+    refused(pair, data)
+    monkeypatch.undo()
+    pair.deliver(data)
+    assert pair.clean()
+
+
+@pytest.mark.parametrize("head", [{"given_up": None}, {"given_up": [1]}, {"given_up": "kv"}, {}])
+def test_heads_without_a_list_of_what_is_given_up(pair: Pair, head):
+    pair.send_blob()
+    frames = frames_of(pair.bundle())
+    members = canonical.decode(frames[0][1])
+    del members["given_up"]
+    refused(pair, packed([(bundle.HEAD, canonical.encode(members | head)), *frames[1:]]))
+
+
+def test_content_that_is_left_out_although_its_instance_is_there(pair: Pair):
+    pair.send_blob()
+    data = pair.sender.json("GET", f"/api/repo/{pair.root}/info")["DataInstances"]["kv"]["Base"]["DataUUID"]
+    frames = frames_of(pair.bundle())
+    head = changed(frames[0][1], given_up=[data])
+    refused(pair, packed([(bundle.HEAD, head), *frames[1:]]))
+    refused(pair, packed([(bundle.HEAD, head), *(f for f in frames[1:] if f[0] != bundle.SPACE)]))

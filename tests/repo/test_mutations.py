@@ -9,7 +9,8 @@ import pytest
 
 from dagdvid.errors import UnknownName
 from dagdvid.interchange.keyvalues import keyvalue_chunks
-from dagdvid.repo.staging import LOG, LOG_KEY, MUTATION_START
+from dagdvid.repo.ids import MUTATION_START
+from dagdvid.repo.staging import LOG, LOG_KEY
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import secrets
 import sqlite3
 import time
 from collections.abc import Generator, Iterator
@@ -118,7 +119,8 @@ def copy_store(origin: Origin, folder: Path, *, backup: bool) -> Iterator[dict[s
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             about = {"of": json.loads(info)["id"], "from": origin.name, "time": stamp}
             _replace(files, folder / BACKUP, json.dumps(about).encode())
-        _replace(files, folder / INFO, info)
+        # tells the copy from what it is of: numbers that both may give out must not be the same
+        _replace(files, folder / INFO, json.dumps(json.loads(info) | {"copied": secrets.token_hex(16)}).encode())
         for _ in range(_TRIES):
             with suppress(PackGone):
                 report = yield from _copy(origin, folder, files, before)

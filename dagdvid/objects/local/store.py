@@ -29,7 +29,7 @@ from dagdvid.objects.local.writer_client import WriterClient
 from dagdvid.objects.local.writer_process import serve_writer
 from dagdvid.objects.store import Object
 
-__all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold", "next_value", "raise_counter"]
+__all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold", "next_value"]
 
 FORMAT = 1
 """The version of the folder's format; newer ones are refused (SPEC 4.1)."""
@@ -192,14 +192,6 @@ def next_value(conn: sqlite3.Connection, counter: str, step: int = 1, start: int
         "UPDATE counters SET value = value + ? WHERE name = ? RETURNING value", (step, counter)
     ).fetchone()
     return int(row[0]) - step
-
-
-def raise_counter(conn: sqlite3.Connection, counter: str, value: int) -> None:
-    """Raise a counter to a value inside the writer's transaction, unless it is above it."""
-    conn.execute(
-        "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
-        (counter, value),
-    )
 
 
 def _write_info(folder: Path, files: Files) -> dict[str, Any]:

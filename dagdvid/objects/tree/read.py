@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dagdvid.objects.tree.node import Node, Value
 from dagdvid.objects.tree.nodes import Nodes
 
-__all__ = ["Range", "Stats", "count", "get", "get_many", "scan", "scan_ranges", "stats"]
+__all__ = ["Range", "Stats", "count", "get", "get_many", "last_before", "scan", "scan_ranges", "stats"]
 
 _AHEAD = 32
 """Nodes that a scan fetches together."""
@@ -42,6 +42,18 @@ def get(nodes: Nodes, root: bytes, key: bytes) -> Value | None:
             return None
         if node.level == 0:
             return node.value(i) if node.keys[i] == key else None
+        node = nodes.read(node.ids[i], node.level - 1)
+
+
+def last_before(nodes: Nodes, root: bytes, hi: bytes) -> bytes | None:
+    """The greatest key below `hi`, or None."""
+    node = nodes.read(root)
+    below: bytes | None = None
+    while True:
+        i = node.find(hi)
+        below = node.keys[i - 1] if i else below
+        if i == node.n or node.level == 0:
+            return below
         node = nodes.read(node.ids[i], node.level - 1)
 
 
