@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -13,6 +14,8 @@ from .target import Target, as_json, repo_option, target_options, the_repo
 from .words import send
 
 __all__ = ["branch", "commit", "log", "repos"]
+
+_RECORDS = 100
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -45,14 +48,21 @@ def _instances(repo: dict[str, Any]) -> str:
 
 @click.command
 @click.option("--graph", is_flag=True, help="Draw the lines of descent, with branches, tags, merges, open versions.")
+@click.option("--record", is_flag=True, help="Show how the repo's record changed instead: names, texts, branches ...")
 @click.option("-n", "--number", metavar="N", type=click.IntRange(min=1), help="Show the newest N only.")
 @repo_option
 @target_options
 @as_json
-def log(target: Target, *, repo: str | None, graph: bool, number: int | None, as_json: bool) -> None:
+def log(target: Target, *, repo: str | None, graph: bool, record: bool, number: int | None, as_json: bool) -> None:
     """Show the versions of a repo, newest first."""
+    if graph and record:
+        raise click.UsageError("give either --graph or --record")
     with target.read() as api:
         found = the_repo(api, repo)
+        if record:
+            query = {"max": str(number or _RECORDS)}
+            show_record(api.request("GET", f"/api/repo/{found['Root']}/record/history", query).json(), as_json)
+            return
     nodes = _nodes(found)[:number]
     if as_json:
         print_json(nodes)
@@ -73,6 +83,19 @@ def log(target: Target, *, repo: str | None, graph: bool, number: int | None, as
         for node in nodes
     ]
     table(("version", "branch", "state", "hash", "created", "note"), rows)
+
+
+def show_record(states: list[dict[str, Any]], as_json: bool) -> None:
+    """The states of a repo's record, each with the facts that changed."""
+    if as_json:
+        print_json(states)
+        return
+    for state in states:
+        click.echo(f"{moment(state['time'])}  {short(state['id'])}  {state['user'] or '-'}")
+        for fact in state["changes"]:
+            sign = "+" if "before" not in fact else "-" if "after" not in fact else "~"
+            values = [json.dumps(fact[name], ensure_ascii=False) for name in ("before", "after") if name in fact]
+            click.echo(f"    {sign} {fact['key']} {' -> '.join(values)}")
 
 
 def _nodes(repo: dict[str, Any]) -> list[dict[str, Any]]:

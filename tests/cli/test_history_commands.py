@@ -179,3 +179,19 @@ def test_undelete(place):
         assert api.request("GET", f"/api/node/{child}/kv2/key/b").read() == b"changed"
     assert "deleted here lately" in place.run("undelete", "1234", status=1).stderr
     assert "give either" in place.run("undelete", root, "--name", "x", status=2).stderr
+
+
+def test_log_of_the_record(place):
+    root, _, _ = place.fill("first")
+    with place.api() as api:
+        api.post(f"/api/repo/{root}/info", {"alias": "second"})
+    place.run("repo", root, "rename", "kv", "kv2")
+    states = place.json("log", "--record", "-n", "2")
+    uuid = next(fact["key"] for fact in states[0]["changes"] if fact["key"].endswith("/name")).split("/")[1]
+    lines = place.run("log", "--record", "-n", "2").stdout.splitlines()
+    assert [line for line in lines if line.startswith("    ~")] == [
+        f'    ~ data/{uuid}/name "kv" -> "kv2"',
+        '    ~ alias "first" -> "second"',
+    ]
+    assert lines[0].split("  ")[1] == states[0]["id"][:12]
+    assert "either --graph or --record" in place.run("log", "--record", "--graph", status=2).stderr
