@@ -108,13 +108,13 @@ class Api(ABC):
         """The answer to a GET with JSON in its body."""
         return self.request("GET", path, None, json.dumps(value).encode())
 
-    def follow(self, path: str, value: Mapping[str, Any], show: Show) -> Any:
+    def follow(self, path: str, value: Mapping[str, Any], show: Show, query: Mapping[str, str] | None = None) -> Any:
         """POST to a route that reports its progress line by line; the result is the last line's.
 
         Raises:
             RemoteError: the last line tells of an error, or there is none.
         """
-        answer = self.request("POST", path, {"progress": "true"}, json.dumps(value).encode())
+        answer = self.request("POST", path, {"progress": "true"} | dict(query or {}), json.dumps(value).encode())
         told: dict[str, Any] = {}
         for line in answer.lines():
             told = parsed(line)

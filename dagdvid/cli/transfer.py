@@ -15,30 +15,43 @@ from .target import Target, as_json, repo_option, show_progress, target_options,
 
 __all__ = ["clone", "pull", "push", "remote_name"]
 
+without_option = click.option(
+    "--without", metavar="UUID", multiple=True, help="A version to leave out, with all after it; may be given again."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only tell what would travel.")
+
 
 @click.command
 @click.argument("remote")
 @repo_option
+@without_option
+@dry_run_option
 @show_progress
 @target_options
 @as_json
-def push(target: Target, remote: str, repo: str | None, always: bool, as_json: bool) -> None:
+def push(
+    target: Target, remote: str, repo: str | None, without: tuple[str, ...], dry_run: bool, always: bool, as_json: bool
+) -> None:
     """Send a repo to a remote: the committed versions that it lacks.
 
     REMOTE is the name of a remote of the repo, or a URL, which is kept under the name "origin" or that of its host.
     """
-    _transfer("push", target, remote, repo, always=always, as_json=as_json)
+    _transfer("push", target, remote, repo, without, dry_run=dry_run, always=always, as_json=as_json)
 
 
 @click.command
 @click.argument("remote")
 @repo_option
+@without_option
+@dry_run_option
 @show_progress
 @target_options
 @as_json
-def pull(target: Target, remote: str, repo: str | None, always: bool, as_json: bool) -> None:
+def pull(
+    target: Target, remote: str, repo: str | None, without: tuple[str, ...], dry_run: bool, always: bool, as_json: bool
+) -> None:
     """Get what a remote has of a repo: the committed versions that are missing here. REMOTE is as for push."""
-    _transfer("pull", target, remote, repo, always=always, as_json=as_json)
+    _transfer("pull", target, remote, repo, without, dry_run=dry_run, always=always, as_json=as_json)
 
 
 @click.command
@@ -58,12 +71,24 @@ def clone(target: Target, url: str, always: bool, as_json: bool) -> None:
     _tell("cloned", url, result, as_json)
 
 
-def _transfer(verb: str, target: Target, remote: str, spec: str | None, *, always: bool, as_json: bool) -> None:
+def _transfer(
+    verb: str,
+    target: Target,
+    remote: str,
+    spec: str | None,
+    without: tuple[str, ...],
+    *,
+    dry_run: bool,
+    always: bool,
+    as_json: bool,
+) -> None:
     with target.write() as api, progress(always) as show:
         root = the_repo(api, spec)["Root"]
         name = remote_name(api, root, remote) if "://" in remote else _known(api, root, remote)
-        result = api.follow(f"/api/repo/{root}/{verb}", {"remote": name}, show)
-    _tell("pushed to" if verb == "push" else "pulled from", name, result, as_json)
+        query = {"dry-run": "true"} if dry_run else {}
+        result = api.follow(f"/api/repo/{root}/{verb}", {"remote": name, "without": [*without]}, show, query)
+    done = {"push": "pushed to", "pull": "pulled from"}[verb]
+    _tell(f"would have {done}" if dry_run else done, name, result, as_json)
 
 
 def _remotes(api: Api, root: str) -> dict[str, str]:
@@ -102,8 +127,8 @@ def _tell(what: str, where: str, result: dict[str, Any], as_json: bool) -> None:
     if not result["versions"]:
         click.echo(f"{what} {where}: nothing was missing")
         return
+    trips = "" if "dry_run" in result else f", {result['round_trips']} round trips, {result['seconds']:.2f} s"
     click.echo(
         f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, "
-        f"{result['objects']:,} objects, {size(result['bytes'])}, {result['round_trips']} round trips, "
-        f"{result['seconds']:.2f} s"
+        f"{result['objects']:,} objects, {size(result['bytes'])}{trips}"
     )

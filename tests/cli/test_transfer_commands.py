@@ -38,6 +38,18 @@ def test_push(place, other):
         assert here.get(f"/api/repo/{root}/remotes") == [{"name": "origin", "url": other}]
 
 
+def test_what_would_be_pushed_and_what_is_left_out(place, other):
+    root, child, _ = place.fill()
+    said = place.run("push", other, "--dry-run").stdout
+    assert said.startswith(f"would have pushed to origin: repo {root[:12]}, 2 versions, ")
+    assert "round trips" not in said
+    with HttpApi(other) as there:
+        assert root not in there.get("/api/repos/info")
+        place.run("push", other, "--without", child)
+        assert set(hashes(there, root)) == {root}
+    assert place.json("pull", "origin", "--dry-run")["versions"] == 0
+
+
 def test_pull(place, other):
     with HttpApi(other) as there:
         root = there.post("/api/repos", {"alias": "x", "description": ""})["root"]
