@@ -76,7 +76,8 @@ def sweep(store: LocalStore, live: Container[bytes], *, dry_run: bool = False) -
         total.copied += _bytes(kept)
         if not dry_run:
             for batch in _batches(kept):
-                found = [item for item in store.get_many([entry.id for entry in batch]) if item is not None]
+                # From this very pack: what cannot be read of it must not go.
+                found = [store.packs.read(entry.id, (no, entry.offset, entry.stored)) for entry in batch]
                 store.run(Put(found, again=True))
             store.run(_Retire(no))
             store.packs.forget(no)
