@@ -338,7 +338,10 @@ def servers(tmp_path_factory):
 
 class TestService(Service.TestCase):
     settings = settings(
-        max_examples=5, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=5,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
 
 
@@ -346,5 +349,8 @@ class TestService(Service.TestCase):
 @pytest.mark.timeout(3600)
 class TestServiceLong(Service.TestCase):
     settings = settings(
-        max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=150,
+        stateful_step_count=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
