@@ -6,14 +6,15 @@ The receiver rebuilds every tree and compares its root, so tree nodes need not t
 
     HEAD      canonical JSON {"given_up", "protocol", "repo"}; `given_up`: data UUIDs of deleted instances, of which no
               content follows
-    OWNER     canonical JSON {"kind": "commit" | "repo" | "data", "parent": id or null}: begins an owner of trees
+    OWNER     canonical JSON {"id", "kind": "commit" | "repo" | "data", "parent": id or null}: begins an owner of trees
     SPACE     canonical JSON {"data", "space", "root"}: begins a key space of an instance
     ROOT      canonical JSON {"root"}: begins the owner's own tree
     EDITS     sorted changes of the tree begun last:
               u32 n | u8[n] removed | a leaf of the keys and values (empty if removed)
-    OBJECT    the owner's canonical bytes: ends it
+    OBJECT    the owner's canonical bytes, which hash to its id: ends it
     END       canonical JSON {"refs": {"record", "data", "branches"}}: where the sender's refs stand (`branches`: by
-              version UUID, those called otherwise there than in their commits). Nothing was cut off
+              version UUID, those called otherwise there than in their commits). After it 32 bytes, the BLAKE3 of all
+              before: nothing was cut off or damaged on the way
 
 Spaces and roots are given as edits against the same tree of the owner's first parent, which the receiver knows.
 """
@@ -26,9 +27,11 @@ from itertools import islice
 from typing import IO, Any
 
 import zstandard
+from blake3 import blake3
 
 from dagdvid.errors import Unverified
 from dagdvid.objects import canonical
+from dagdvid.objects.ids import ID_SIZE
 from dagdvid.objects.tree.edit import Edit
 from dagdvid.objects.tree.node import MAX_KEY, Node, Ref, encode_leaf, inline_limit
 from dagdvid.remote.foreign import foreign
@@ -64,6 +67,7 @@ class BundleWriter:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._stream = zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False)
+        self._hash = blake3()
 
     def json(self, kind: int, value: Any) -> None:
         """A frame of canonical JSON."""
@@ -71,8 +75,9 @@ class BundleWriter:
 
     def frame(self, kind: int, payload: bytes) -> None:
         """Any frame."""
-        self._stream.write(_FRAME.pack(kind, len(payload)))
-        self._stream.write(payload)
+        for part in (_FRAME.pack(kind, len(payload)), payload):
+            self._hash.update(part)
+            self._stream.write(part)
 
     def edits(self, edits: Iterable[Edit]) -> None:
         """Sorted changes, in as many frames as they need."""
@@ -85,6 +90,11 @@ class BundleWriter:
     def close(self, refs: Any) -> None:
         """The last frame."""
         self.json(END, {"refs": refs})
+        self.end()
+
+    def end(self) -> None:
+        """What proves that all before came as it was sent."""
+        self._stream.write(self._hash.digest())
         self._stream.close()  # type: ignore[no-untyped-call]
 
 
@@ -98,31 +108,36 @@ def read_frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, closefd=False) as stream:
             kind = 0
             expanded = 0
-            while head := _exactly(stream, _FRAME.size, kind == END):
-                if kind == END:
-                    raise Unverified("bundle goes on after its end")
+            seen = blake3()
+            while kind != END:
+                head = _exactly(stream, _FRAME.size)
                 kind, size = _FRAME.unpack(head)
                 if not HEAD <= kind <= END or size > _MAX_FRAME.get(kind, _MAX_OTHER_FRAME):
                     raise Unverified("bundle with an impossible frame")
                 expanded += size
                 if expanded > _FREE and expanded > _RATIO * file.tell():
                     raise Unverified(f"bundle that expands to more than {_RATIO} times its size")
-                yield kind, _exactly(stream, size, False)
+                payload = _exactly(stream, size)
+                seen.update(head).update(payload)
+                if kind == END:
+                    if _exactly(stream, ID_SIZE) != seen.digest():
+                        raise Unverified("bundle that was damaged on its way")
+                    if stream.read(1):
+                        raise Unverified("bundle goes on after its end")
+                yield kind, payload
     except zstandard.ZstdError as error:
         raise Unverified(f"bundle does not decompress: {error}") from None
 
 
-def _exactly(stream: Any, size: int, may_end: bool) -> bytes:
+def _exactly(stream: Any, size: int) -> bytes:
     parts = []
     left = size
     while left:
         part = stream.read(left)
         if not part:
-            break
+            raise Unverified("bundle is cut short")
         parts.append(part)
         left -= len(part)
-    if left and not (may_end and left == size):
-        raise Unverified("bundle is cut short")
     return b"".join(parts)
 
 

@@ -159,6 +159,7 @@ class _Owner:
     ) -> None:
         try:
             self.kind = str(head["kind"])
+            self.name = from_hex(head["id"])
             self.parent = from_hex(head["parent"]) if head["parent"] else None
         except (KeyError, TypeError, DagdvidError):
             raise Unverified("malformed owner in a bundle") from None
@@ -230,10 +231,13 @@ class _Owner:
 
     def _object(self, data: bytes, root: bytes) -> None:
         owner: Commit | Record
+        kind = ObjectType.COMMIT if self.kind == "commit" else ObjectType.RECORD
+        name = object_id(kind, data)
+        if name != self.name:
+            raise Unverified(f"{self.kind} {self.name.hex()} came as {name.hex()}")
         if self.kind == "commit":
             with foreign():
                 owner = Commit.decode(data)
-            name = object_id(ObjectType.COMMIT, data)
             if owner.repo != self.received.repo:
                 raise Unverified(f"bundle with a commit of another repo, {owner.repo}")
             if not is_version_name(owner.uuid) or (owner.uuid == owner.repo) != (not owner.parents):
@@ -241,7 +245,6 @@ class _Owner:
         else:
             with foreign():
                 owner = Record.decode(data)
-            name = object_id(ObjectType.RECORD, data)
             if owner.kind != self.kind:
                 raise Unverified("bundle with a record of another kind than it says")
         first = owner.parents[0] if owner.parents else None
@@ -252,7 +255,6 @@ class _Owner:
             self.received.commits[name] = owner
         else:
             self.received.records[name] = owner
-        kind = ObjectType.COMMIT if self.kind == "commit" else ObjectType.RECORD
         self.received.objects.append(prepare(kind, data))
         if len(self.received.objects) > _HELD:
             self.catalog.put(self.received.objects)

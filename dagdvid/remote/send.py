@@ -169,7 +169,7 @@ def _write_owner(
         reader = read_commit if kind == ObjectType.COMMIT else read_record
         before = reader(catalog.nodes, parent).root
     label = owner.kind if isinstance(owner, Record) else "commit"
-    writer.json(bundle.OWNER, {"kind": label, "parent": parent.hex() if parent else None})
+    writer.json(bundle.OWNER, {"id": name.hex(), "kind": label, "parent": parent.hex() if parent else None})
     changes = list(diff(catalog.nodes, before, owner.root))
     if label != "repo":
         for change in changes:

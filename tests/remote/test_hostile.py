@@ -38,7 +38,7 @@ def packed(frames: list[tuple[int, bytes]]) -> bytes:
     writer = bundle.BundleWriter(file)
     for kind, payload in frames:
         writer.frame(kind, payload)
-    writer._stream.close()
+    writer.end()
     return file.getvalue()
 
 
@@ -214,6 +214,8 @@ def refs(**values):
         members(bundle.HEAD, protocol=1),
         members(bundle.HEAD, repo=OTHER),
         members(bundle.HEAD, repo=5),
+        members(bundle.OWNER, id=ZERO),
+        members(bundle.OWNER, id=None),
         members(bundle.OWNER, parent=ZERO),
         members(bundle.OWNER, parent=None),
         members(bundle.OWNER, parent=7),
@@ -260,7 +262,22 @@ def test_refs_to_objects_of_another_kind(pair: Pair):
 def remade_commit(frames, **values):
     """The commit's own object changed, so that its hash fits its new bytes."""
     i = next(i for i, frame in enumerate(frames) if frame[0] == bundle.OBJECT and b'"uuid"' in frame[1])
-    return [*frames[:i], (bundle.OBJECT, changed(frames[i][1], **values)), *frames[i + 1 :]]
+    data = changed(frames[i][1], **values)
+    owner = max(at for at in range(i) if frames[at][0] == bundle.OWNER)
+    named = (bundle.OWNER, changed(frames[owner][1], id=object_id(ObjectType.COMMIT, data).hex()))
+    return [*frames[:owner], named, *frames[owner + 1 : i], (bundle.OBJECT, data), *frames[i + 1 :]]
+
+
+def test_an_owner_that_is_not_what_its_frame_names(pair: Pair):
+    """A commit that was made up of another one is sound in itself; only its id tells."""
+    pair.send_blob()
+    frames = frames_of(pair.bundle())
+    for i, (kind, data) in enumerate(frames):
+        if kind == bundle.OBJECT and b'"uuid"' in data:
+            for member in ("note", "user", "uuid"):
+                swapped = canonical.decode(data)[member][::-1] or "other"
+                refused(pair, packed([*frames[:i], (kind, changed(data, **{member: swapped})), *frames[i + 1 :]]))
+    assert pair.clean()
 
 
 @pytest.mark.parametrize(
@@ -429,9 +446,10 @@ def test_a_repo_whose_name_cannot_be(pair: Pair):
     catalog = pair.sender.server.catalog
     record = catalog.repos()[pair.root].record
     frames = frames_of(pair.bundle())
+    name = object_id(ObjectType.COMMIT, empty.encode()).hex()
     made = [
         (bundle.HEAD, changed(frames[0][1], repo="a/b")),
-        (bundle.OWNER, canonical.encode({"kind": "commit", "parent": None})),
+        (bundle.OWNER, canonical.encode({"id": name, "kind": "commit", "parent": None})),
         (bundle.ROOT, canonical.encode({"root": EMPTY.hex()})),
         (bundle.OBJECT, empty.encode()),
         (bundle.END, canonical.encode({"refs": {"record": record.hex(), "data": {}, "branches": {}}})),

@@ -149,10 +149,7 @@ class Remotes(RuleBasedStateMachine):
 
 class TestRemotes(Remotes.TestCase):
     settings = settings(
-        max_examples=8,
-        stateful_step_count=15,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
 
 
@@ -160,8 +157,5 @@ class TestRemotes(Remotes.TestCase):
 @pytest.mark.timeout(3600)
 class TestRemotesLong(Remotes.TestCase):
     settings = settings(
-        max_examples=150,
-        stateful_step_count=50,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
