@@ -11,6 +11,7 @@ from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.local.lost import SetLost
 from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.salvage import inspect, salvage
+from dagdvid.objects.local.tiering import drop_tiers
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.node import Node
 from dagdvid.objects.tree.nodes import EMPTY
@@ -46,6 +47,12 @@ def repair(catalog: Catalog, sources: Sequence[Source] = (), *, dry_run: bool = 
     """
     store = catalog.store
     packs: list[dict[str, Any]] = []
+    store.packs.check()
+    tiers = [tier.name for tier in store.packs.view.tiers.values() if tier.name in store.packs.damaged]
+    for name in tiers:
+        packs.append({"pack": name, "problem": store.packs.damaged[name], "saved": 0, "damaged": 0})
+    if tiers and not dry_run:
+        drop_tiers(store)
     for n, found in enumerate(inspect(store.packs), 1):
         yield {"progress": "packs read", "done": n, "total": None}
         if found.ok:

@@ -174,6 +174,7 @@ def _progress(walk: Walk, steps: Iterator[None]) -> Iterator[dict[str, Any]]:
 
 
 def _steps(walk: Walk) -> Iterator[None]:
+    walk.catalog.store.packs.check()
     for pack, what in walk.catalog.store.packs.damaged.items():
         walk.place = {"pack": pack}
         walk.problem(Corrupt(what))

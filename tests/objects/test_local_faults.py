@@ -182,6 +182,7 @@ def test_flipped_bits(tmp_path):
                         assert path.stem in found
                         assert name.hex() in found
                         lost.append(name)
+                store.packs.check()
                 named = path.stem in store.packs.damaged
                 store.close()
                 assert (len(lost), named) == ((1, False) if region == 1 else (0, True))

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dagdvid.objects.local.files import Files
 from dagdvid.objects.local.operation import Packed
 from dagdvid.objects.local.pack import ENTRY_SIZE, HEADER_SIZE, Entry, encode_header, encode_index
-from dagdvid.objects.local.packs import Packs
+from dagdvid.objects.local.packs import Packs, note_change
 
 __all__ = ["PACK_LIMIT", "PackWriter", "recover", "remove_dead"]
 
 PACK_LIMIT = 256 * 2**20
 """Bytes at which a pack is sealed and the next begun."""
+_MOST_ENTRIES = 2**16
+"""Entries at which it is sealed, too, so that no sealing takes long."""
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ class PackWriter:
     def seal_full(self, conn: sqlite3.Connection, limit: int = PACK_LIMIT) -> None:
         """Seal the packs that have grown to the limit."""
         for kind, pack in list(self._open.items()):
-            if pack.length >= limit and pack.no is not None:
+            if (pack.length >= limit or len(pack.entries) >= _MOST_ENTRIES) and pack.no is not None:
                 del self._open[kind]
                 _seal(self._packs, conn, pack.no, pack.fd, pack.length, pack.entries)
                 self._unflushed.discard(pack.name)
@@ -164,6 +166,7 @@ def _seal(packs: Packs, conn: sqlite3.Connection, no: int, fd: int, length: int,
     conn.execute("BEGIN IMMEDIATE")
     conn.execute("UPDATE packs SET state = 'sealed', length = ? WHERE no = ?", (length + len(tail), no))
     conn.execute("DELETE FROM entries WHERE pack = ?", (no,))
+    note_change(conn)
     conn.execute("COMMIT")
     packs.reload()
 
@@ -201,3 +204,4 @@ def remove_dead(packs: Packs, conn: sqlite3.Connection) -> None:
             packs.files.remove(packs.path(name))
         packs.files.sync_folder(packs.folder)
         conn.execute("DELETE FROM packs WHERE no = ?", (no,))
+        conn.execute("DELETE FROM tiered WHERE pack = ?", (no,))

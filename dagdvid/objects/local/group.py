@@ -13,6 +13,7 @@ from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.flusher import Flusher
 from dagdvid.objects.local.operation import Prepared
 from dagdvid.objects.local.packs import Packs
+from dagdvid.objects.local.tiering import TierBuilder
 
 __all__ = ["MAX_BYTES", "MAX_GROUP", "GroupCommit", "Outcome"]
 
@@ -37,6 +38,8 @@ class GroupCommit:
         self._writer = PackWriter(packs, relaxed=database.relaxed)
         self._pack_limit = pack_limit
         self._conn = database.connect(write=True)
+        self._tiers = TierBuilder(packs, self._conn)
+        self._tiers.tend()
         self._flusher = Flusher(database, self._conn, self._writer, packs.files, relaxed=database.relaxed)
 
     def commit(self, group: Sequence[Prepared]) -> list[Outcome]:
@@ -57,7 +60,8 @@ class GroupCommit:
 
     def tend(self) -> float | None:
         """Do what is due; seconds until there is something to do again, None if not before the next operation."""
-        return self._flusher.tend()
+        due = [self._flusher.tend(), self._tiers.tend()]
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def flush(self) -> None:
         """Return once everything that is done is on disk.
@@ -69,6 +73,7 @@ class GroupCommit:
 
     def close(self) -> None:
         """Close the files."""
+        self._tiers.close()
         self._flusher.close()
         self._writer.abandon()
         self._conn.close()

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from xxhash import xxh3_64
 
 from dagdvid.errors import Corrupt
@@ -200,6 +201,12 @@ class PackIndex:
         (offset,) = struct.unpack_from("<Q", self._map, self._offsets + 8 * i)
         (stored,) = struct.unpack_from("<I", self._map, self._sizes + 4 * i)
         return Entry(name, offset, stored)
+
+    def columns(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32]]:
+        """Ids (n rows of 32 bytes), offsets and stored bytes, copied."""
+        ids = np.frombuffer(self._map[self._ids : self._offsets], np.uint8).reshape(-1, ID_SIZE)
+        offsets = np.frombuffer(self._map[self._offsets : self._sizes], "<u8")
+        return ids, offsets, np.frombuffer(self._map[self._sizes : self._sizes + 4 * self.n], "<u4")
 
     def __iter__(self) -> Iterator[bytes]:
         return map(self._id, range(self.n))

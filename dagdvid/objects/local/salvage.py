@@ -16,7 +16,7 @@ from dagdvid.errors import Corrupt
 from dagdvid.objects.ids import ID_SIZE
 from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.pack import ENTRY_SIZE, Entry, PackIndex, decode_entry, scan_entries
-from dagdvid.objects.local.packs import Packs
+from dagdvid.objects.local.packs import Packs, note_change
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.store import Object, verified
 
@@ -57,6 +57,7 @@ class _Drop:
         """Entries too, if it was never sealed."""
         conn.execute("DELETE FROM packs WHERE no = ?", (self.pack,))
         conn.execute("DELETE FROM entries WHERE pack = ?", (self.pack,))
+        note_change(conn)
 
 
 def inspect(packs: Packs) -> Iterator[Inspected]:

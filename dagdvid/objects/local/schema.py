@@ -18,6 +18,14 @@ CREATE TABLE IF NOT EXISTS entries (    -- objects in open packs; sealed packs h
     start   INTEGER NOT NULL,
     stored  INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tiers (      -- files that index many sealed packs: indexes/<name>.tier
+    no      INTEGER PRIMARY KEY AUTOINCREMENT,
+    name    TEXT NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS tiered (     -- the packs in each
+    pack    INTEGER PRIMARY KEY,
+    tier    INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS counters (   -- numbers that only grow, for all processes
     name    TEXT PRIMARY KEY,
     value   INTEGER NOT NULL

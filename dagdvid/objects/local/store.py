@@ -34,7 +34,7 @@ __all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold"
 FORMAT = 1
 """The version of the folder's format; newer ones are refused (SPEC 4.1)."""
 
-INFO, DATABASE, PACKS, BACKUP = "dagdvid.json", "dagdvid.sqlite", "packs", "backup.json"
+INFO, DATABASE, PACKS, INDEXES, BACKUP = "dagdvid.json", "dagdvid.sqlite", "packs", "indexes", "backup.json"
 _LOCK = "lock"
 
 
@@ -108,6 +108,7 @@ class LocalStore:
                     f"{folder} is a backup: look into it with --readonly, or use dagdvid restore {folder} DIR"
                 )
             (folder / PACKS).mkdir(parents=True, exist_ok=True)
+            (folder / INDEXES).mkdir(exist_ok=True)
         known = (folder / INFO).exists() or (folder / DATABASE).exists()
         self.info = _read_info(folder) if known else _write_info(folder, files)
         if writing:
@@ -120,7 +121,7 @@ class LocalStore:
             if writing:
                 conn = self.database.connect(write=True)
                 conn.executescript(TABLES + tables)
-            self.packs = Packs(folder / PACKS, self.database, files)
+            self.packs = Packs(folder / PACKS, folder / INDEXES, self.database, files)
             if writing:
                 recover(self.packs, conn)
                 self.database.disconnect(conn)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dagdvid.objects.local.appending import remove_dead
 from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.pack import ENTRY_SIZE, Entry, PackIndex
+from dagdvid.objects.local.packs import note_change
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.store import Object
 
@@ -48,6 +49,7 @@ class _Retire:
     def apply(self, conn: sqlite3.Connection) -> None:
         """From now on nobody looks into it."""
         conn.execute("UPDATE packs SET state = 'dead' WHERE no = ?", (self.pack,))
+        note_change(conn)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class _RemoveDead:
 def sweep(store: LocalStore, live: Container[bytes], *, dry_run: bool = False) -> Iterator[Swept]:
     """Give up what is not live; yields the totals after each pack."""
     total = Swept()
-    for no, index in store.packs.indexes().items():
+    for no, index in store.packs.indexes():
         dead, kept = _sorted_out(index, live)
         size = _bytes(dead)
         if not dead or size < _WORTH * (size + _bytes(kept)):
