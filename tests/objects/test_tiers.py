@@ -20,7 +20,7 @@ from dagdvid.objects.local import tiering
 from dagdvid.objects.local.files import Files
 from dagdvid.objects.local.pack import Entry, PackIndex
 from dagdvid.objects.local.store import LocalStore
-from dagdvid.objects.local.tier import Tier, write_tier
+from dagdvid.objects.local.tier import Asked, Tier, write_tier
 from dagdvid.objects.local.tiering import PackSource, drop_tiers
 from dagdvid.objects.store import prepare
 
@@ -60,8 +60,8 @@ def test_a_tier_has_what_its_live_packs_have(folder, parts, live, twice):
         tier = merge(folder, [tier, source({}, 9)], live)
     tier.check()
     asked = [bytes([a]) * 8 + bytes(23) + bytes([b]) for a in range(5) for b in range(7)]
-    assert {found[0]: found for found in tier.find(asked)} == expected
-    assert {found[0]: found for name in asked for found in tier.find([name])} == expected
+    assert {found[0]: found for found in tier.find(Asked(asked))} == expected
+    assert {found[0]: found for name in asked for found in tier.find(Asked([name]))} == expected
     assert tier.n == len(expected)
     tier.close()
 
@@ -77,15 +77,15 @@ def test_large_tiers_are_merged_piece_by_piece(folder, monkeypatch):
     assert tier.n == 25_001
     assert (np.diff(tier.prefixes.astype(object)) >= 0).all()
     for no, part in enumerate(parts):
-        found = {name: (pack, offset, stored) for name, pack, offset, stored in tier.find(list(part))}
+        found = {name: (pack, offset, stored) for name, pack, offset, stored in tier.find(Asked(list(part)))}
         if no == 3:
             assert not found
         else:
             assert found == {name: (4 if name in shared else no, *at) for name, at in part.items()}
-    assert not list(tier.find([rng.randbytes(32) for _ in range(1000)]))
+    assert not list(tier.find(Asked([rng.randbytes(32) for _ in range(1000)])))
 
 
-@pytest.mark.parametrize("at", [0, 9, 30, 50, 64 + 9, -1])
+@pytest.mark.parametrize("at", [0, 9, 30, 50, 128 + 9, 2 * 4096 + 5, -1])
 def test_a_damaged_tier_is_found_out(folder, at):
     rng = random.Random(2)
     tier = merge(folder, [source({rng.randbytes(32): (i, i) for i in range(500)}, 1)], {1})
@@ -162,7 +162,7 @@ def test_tiers_are_dropped_and_made_again(tmp_path):
     items = fill(tmp_path / "data", 40)
     path = max((tmp_path / "data" / "indexes").iterdir(), key=lambda path: path.stat().st_size)
     data = bytearray(path.read_bytes())
-    data[70] ^= 255  # a prefix: its object seems absent
+    data[128] ^= 255  # a prefix: its object seems absent
     path.write_bytes(data)
     with closing(LocalStore(tmp_path / "data")) as store:
         assert store.get_many([item.id for item in items]) != items

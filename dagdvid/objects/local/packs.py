@@ -17,7 +17,7 @@ from dagdvid.errors import Corrupt, DagdvidError, UnavailableError
 from dagdvid.objects.local.database import Database
 from dagdvid.objects.local.files import Files
 from dagdvid.objects.local.pack import ENTRY_SIZE, PackIndex, decode_entry, scan_entries
-from dagdvid.objects.local.tier import Tier
+from dagdvid.objects.local.tier import Asked, Tier
 from dagdvid.objects.store import Object
 
 __all__ = ["Location", "Packs", "View", "note_change"]
@@ -145,14 +145,16 @@ class Packs:
                 entry = index.find(name)
                 if entry:
                     found[name] = no, entry.offset, entry.stored
-            rest = [name for name in rest if name not in found]
+        rest = [name for name in rest if name not in found] if found else rest
+        asked = Asked(rest)
         for tier in view.by_size:
             if not rest:
                 return found
-            for name, no, offset, stored in tier.find(rest):
-                if no in view.tiered:
-                    found[name] = no, offset, stored
-            rest = [name for name in rest if name not in found]
+            here = {name: (no, at, stored) for name, no, at, stored in tier.find(asked) if no in view.tiered}
+            if here:
+                found |= here
+                rest = [name for name in rest if name not in here]
+                asked = Asked(rest)
         for start in range(0, len(rest), _MARKS):
             part = rest[start : start + _MARKS]
             marks = ",".join("?" * len(part))
