@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
-from dagdvid.datatypes.imageblk import extents
+from dagdvid.datatypes import extents
+from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
 from dagdvid.datatypes.imageblk.commands import COMMANDS
-from dagdvid.datatypes.imageblk.diff import BlockDiffer, block_key, blocks_between
 from dagdvid.datatypes.imageblk.formats import FORMATS, VoxelFormat
 from dagdvid.datatypes.imageblk.properties import SETTINGS_HELP, configure, extended
 from dagdvid.datatypes.imageblk.routes import ROUTES

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Snapshot
+from dagdvid.datatypes.grid import SPACE
 from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.imageblk.formats import VoxelFormat
-from dagdvid.datatypes.imageblk.ops import SPACE, batch_blocks
+from dagdvid.datatypes.imageblk.ops import batch_blocks
 from dagdvid.errors import BadRequest
 from dagdvid.kernels.morton import BIAS, encode_keys
 from dagdvid.routes import MAX_BODY

@@ -6,7 +6,6 @@ gray JPEG of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from dagdvid.errors import Corrupt
 from dagdvid.geometry import Box, Point
 from dagdvid.interchange.images import decode_gray_jpeg, encode_gray_jpeg
-from dagdvid.kernels.morton import keys_of_box
 
-__all__ = ["BlockLayout", "bricks", "morton_blocks"]
+__all__ = ["BlockLayout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +89,3 @@ class BlockLayout:
             block: block coordinate.
         """
         return volume[self.box(block).slices(origin)]
-
-    def overlaps(self, box: Box, span: Box) -> list[list[tuple[slice, slice]]]:
-        """Where the blocks of a span, which a box of voxels touches, overlap with that box: along x, y and z, for each
-        block the index in the box's array and the index in the block's.
-        """
-        found = []
-        for edge, at, count, first, size in zip(self.block, span.offset, span.size, box.offset, box.size, strict=True):
-            line = []
-            for start in range(at * edge - first, (at + count) * edge - first, edge):
-                begin, end = max(start, 0), min(start + edge, size)
-                line.append((slice(begin, end), slice(begin - start, end - start)))
-            found.append(line)
-        return found
-
-
-def bricks(span: Box, most: int) -> Iterator[Box]:
-    """A box in pieces of at most `most` (>= 1) units, halved along the longest axis as often as needed."""
-    if span.volume <= most:
-        yield span
-        return
-    size = span.size.as_list()
-    axis = size.index(max(size))
-    first, rest, shift = size.copy(), size.copy(), [0, 0, 0]
-    first[axis] = shift[axis] = size[axis] // 2
-    rest[axis] -= first[axis]
-    yield from bricks(Box(span.offset, Point(*first)), most)
-    yield from bricks(Box(span.offset + Point(*shift), Point(*rest)), most)
-
-
-def morton_blocks(span: Box) -> tuple[list[Point], list[bytes]]:
-    """The block coordinates of a box of blocks and their keys at scale 0, both in the order of the keys.
-
-    Raises:
-        BadRequest: a block that no key can name.
-    """
-    places, keys = keys_of_box(tuple(span.offset), tuple(span.size))
-    width, layer = span.size.x, span.size.x * span.size.y
-    first = span.offset
-    return [Point(first.x + at % width, first.y + at % layer // width, first.z + at // layer) for at in places], keys

@@ -6,7 +6,6 @@ little-endian.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -17,19 +16,19 @@ import numpy as np
 from isal import igzip
 
 from dagdvid.datatype import Codec, Snapshot, Stored, Txn
-from dagdvid.datatypes.imageblk.blocks import BlockLayout, bricks, morton_blocks
-from dagdvid.datatypes.imageblk.ops import SPACE, STORABLE, batch_blocks, block_coordinates, write_blocks
+from dagdvid.datatypes.grid import SPACE, STORABLE, block_coordinates, bricks, morton_blocks
+from dagdvid.datatypes.imageblk.blocks import BlockLayout
+from dagdvid.datatypes.imageblk.ops import batch_blocks, write_blocks
 from dagdvid.errors import BadRequest
-from dagdvid.geometry import COORDINATE_LIMIT, ONE, Box, Point
+from dagdvid.geometry import ONE, Box, Point
 from dagdvid.interchange.snappy import encode_snappy
 from dagdvid.kernels.morton import encode_keys
 
-__all__ = ["Form", "form_of", "listed", "parse_blocks", "read_row", "stream", "write_row"]
+__all__ = ["Form", "form_of", "listed", "read_row", "stream", "write_row"]
 
 _CHUNK_BYTES = 1 << 20
 """Bytes that are sent together: each piece of an answer costs a way to a thread and back."""
 _HEAD = struct.Struct("<iiii")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 
 
 class Form(Enum):
@@ -115,24 +114,6 @@ def _as_dvid(item: Stored, compression: str) -> bytes:
     if compression == "gzip":
         return item.payload if item.codec == Codec.GZIP else igzip.compress(item.data(), compresslevel=1, mtime=0)
     return encode_snappy(item.data()) if compression == "snappy" else item.data()
-
-
-def parse_blocks(text: str) -> list[Point]:
-    """The block coordinates of a list "x,y,z,x,y,z,...".
-
-    Raises:
-        BadRequest: not three integers for each block.
-    """
-    parts = text.split(",") if text else []
-    if len(parts) % 3:
-        raise BadRequest(f"blocks must be three coordinates for each block, not {len(parts)} numbers")
-    for part in parts:
-        if not _INTEGER.fullmatch(part):
-            raise BadRequest(f"a block coordinate must be an integer, not {part[:40]!r}")
-    numbers = [int(part) for part in parts]
-    if any(not -COORDINATE_LIMIT <= number < COORDINATE_LIMIT for number in numbers):
-        raise BadRequest("block coordinates must fit 32 bits")
-    return [Point(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
 
 
 def read_row(view: Snapshot, layout: BlockLayout, first: Point, count: int) -> Iterator[bytes]:

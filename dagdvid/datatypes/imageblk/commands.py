@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from dagdvid.datatype import Instance, Snapshot, Step, Txn
-from dagdvid.datatypes.imageblk import extents, ops
+from dagdvid.datatypes import extents
+from dagdvid.datatypes.grid import SPACE, block_coordinates
+from dagdvid.datatypes.imageblk import ops
 from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.imageblk.properties import layout
 from dagdvid.datatypes.regions import TYPENAME, replace
@@ -45,7 +47,7 @@ def load(instance: Instance, view: Snapshot, call: Call) -> Iterator[Step | str]
     whole = Box(offset, Point(max(w for w, _ in sizes), max(h for _, h in sizes), len(files)))
     if max(whole.last) >= COORDINATE_LIMIT:
         raise BadRequest(f"images at offset {offset} reach beyond 32-bit coordinates")
-    ops.block_coordinates(whole.blocks(blocks.block))
+    block_coordinates(whole.blocks(blocks.block))
     for _, layer in groupby(enumerate(files, offset.z), lambda item: item[0] // blocks.block.z):
         slices = list(layer)
         for first, end in _bands(blocks, whole):
@@ -91,7 +93,7 @@ def foreground(instance: Instance, view: Snapshot, call: Call) -> Iterator[Step 
         empty[integer(text, "a background value", 0, 255)] = True
     spans: Spans = np.empty((0, 4), np.int64)
     held: list[bytes] = []
-    for key, data in view.items(ops.SPACE):
+    for key, data in view.items(SPACE):
         if not empty[np.frombuffer(blocks.plain(data), np.uint8)].all():
             held.append(key)
         if len(held) >= _JOIN:

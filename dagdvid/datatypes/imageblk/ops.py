@@ -9,28 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Codec, Snapshot, Txn
-from dagdvid.datatypes.imageblk.blocks import BlockLayout, bricks, morton_blocks
-from dagdvid.datatypes.imageblk.masks import Mask
+from dagdvid.datatypes.grid import SPACE, STORABLE, block_coordinates, bricks, morton_blocks, overlaps, part, slabs
+from dagdvid.datatypes.imageblk.blocks import BlockLayout
+from dagdvid.datatypes.masks import Mask
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import Box, Point
-from dagdvid.kernels.morton import BIAS, keys_of_box
+from dagdvid.kernels.morton import keys_of_box
 
 __all__ = [
     "SPACE",
-    "STORABLE",
     "batch_blocks",
-    "block_coordinates",
     "read",
     "read_box",
     "read_over_background",
     "write",
     "write_blocks",
 ]
-
-SPACE = "blocks"
-
-STORABLE = Box(Point(-BIAS, -BIAS, -BIAS), Point(2 * BIAS, 2 * BIAS, 2 * BIAS))
-"""The block coordinates that a key can name."""
 
 _Cut = tuple[bytes, Point, NDArray[Any]]
 """Key, block coordinate and voxels of a block."""
@@ -45,18 +39,12 @@ def batch_blocks(layout: BlockLayout) -> int:
     return max(1, min(_BATCH_BLOCKS, _BATCH_BYTES // layout.block_bytes))
 
 
-def block_coordinates(span: Box) -> None:
-    """Raises BadRequest: a box of blocks that keys cannot name."""
-    if not STORABLE.contains(span):
-        raise BadRequest(f"block coordinates must lie between {-BIAS} and {BIAS - 1}")
-
-
 def read(view: Snapshot, layout: BlockLayout, box: Box, mask: Mask | None = None) -> Iterator[bytes]:
     """The voxels of a box in z, y, x order, in chunks. What was never stored, or never can be, is 0.
 
     All is of one moment, though read slab by slab: holds a slab, a few layers of blocks, and a batch of blocks.
     """
-    for slab, batches in _located(view, layout, list(_slabs(box, layout))):
+    for slab, batches in _located(view, layout, list(slabs(box, layout.block.z, _SLAB_BYTES // layout.voxel.itemsize))):
         flat = _array(view, layout, slab, batches, mask).reshape(-1).view(np.uint8)
         for at in range(0, flat.size, _CHUNK_BYTES):
             yield flat[at : at + _CHUNK_BYTES].tobytes()
@@ -72,18 +60,6 @@ def read_over_background(view: Snapshot, layout: BlockLayout, box: Box) -> NDArr
     """As `read_box`, but what was never stored is the background."""
     ((_, batches),) = _located(view, layout, [box])
     return _array(view, layout, box, batches, absent=layout.blank)
-
-
-def _slabs(box: Box, layout: BlockLayout) -> Iterator[Box]:
-    """A box in z, in whole layers of blocks (but for its ends) of together about _SLAB_BYTES."""
-    depth = layout.block.z
-    layer_bytes = box.size.x * box.size.y * depth * layout.voxel.itemsize
-    step = depth * max(1, _SLAB_BYTES // layer_bytes)
-    z, end = box.offset.z, box.end.z
-    while z < end:
-        upto = min(end, (z // depth) * depth + step)
-        yield Box(Point(box.offset.x, box.offset.y, z), Point(box.size.x, box.size.y, upto - z))
-        z = upto
 
 
 class _Batch(NamedTuple):
@@ -129,22 +105,15 @@ def _array(
     """The voxels of a box, as an array [z, y, x]; of what was never stored, 0 or `absent`."""
     volume = np.zeros(box.shape, layout.voxel) if absent is None else np.full(box.shape, absent, layout.voxel)
     for brick, places, values in batches:
-        along_x, along_y, along_z = layout.overlaps(box, brick)
+        along_x, along_y, along_z = overlaps(layout.block, box, brick)
         width, layer = brick.size.x, brick.size.x * brick.size.y
         for place, data in zip(places, view.load(values), strict=True):
             if data is not None:
                 z, y, x = along_z[place // layer], along_y[place % layer // width], along_x[place % width]
                 here, there = (z[0], y[0], x[0]), (z[1], y[1], x[1])
                 voxels = layout.voxels(data)[there]
-                volume[here] = voxels if mask is None else mask.shown(voxels, _part(box, here), layout)
+                volume[here] = voxels if mask is None else mask.shown(voxels, part(box, here), layout.blank)
     return volume
-
-
-def _part(box: Box, index: tuple[slice, slice, slice]) -> Box:
-    """The part of a box that an index [z, y, x] of its array means."""
-    z, y, x = index
-    size = Point(x.stop - x.start, y.stop - y.start, z.stop - z.start)
-    return Box(box.offset + Point(x.start, y.start, z.start), size)
 
 
 def write(txn: Txn, layout: BlockLayout, box: Box, data: bytes, codec: int, mask: Mask | None = None) -> None:

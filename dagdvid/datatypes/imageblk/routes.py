@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dagdvid.datatype import Instance, Snapshot, Txn
-from dagdvid.datatypes.imageblk import blockstream, extents, ops, planes
+from dagdvid.datatypes import extents, planes, volumes
+from dagdvid.datatypes.grid import parse_blocks
+from dagdvid.datatypes.imageblk import blockstream, ops
 from dagdvid.datatypes.imageblk.arbitrary import parse_slanted, sample
 from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.imageblk.blockstream import Form, form_of
 from dagdvid.datatypes.imageblk.formats import FORMATS
-from dagdvid.datatypes.imageblk.masks import mask_of
-from dagdvid.datatypes.imageblk.properties import RESOLUTION, layout, metadata, resolution, resolution_of_json
+from dagdvid.datatypes.imageblk.properties import kind, layout
+from dagdvid.datatypes.masks import mask_of
 from dagdvid.datatypes.settings import integer
 from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import AXES_3D, COORDINATE_LIMIT, Box, Point, parse_axes, parse_box, parse_point
 from dagdvid.interchange.images import encode_image, image_format
-from dagdvid.routes import MAX_BODY, Cache, Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import MAX_BODY, Cache, Reply, Request, Right, Route, RouteTable
 
 __all__ = ["ROUTES"]
 
-_METADATA_TYPE = "application/vnd.dvid-nd-data+json"
 _OCTETS = "application/octet-stream"
 
 
@@ -31,7 +32,7 @@ def get_raw(instance: Instance, view: Snapshot, request: Request) -> Reply:
     blocks = layout(instance)
     box = _box(request, blocks)
     _expect(view, blocks, box)
-    mask = mask_of(view, request, box, blocks)
+    mask = mask_of(view, request, box, blocks.voxel)
     form = request.args.get("format", "")
     if form in ("jpg", "jpeg"):
         return _image(instance, planes.flat(ops.read_box(view, blocks, box, mask), axes), form)
@@ -51,8 +52,8 @@ def _plane(instance: Instance, view: Snapshot, request: Request, axes: tuple[int
     asked = planes.plane_box(axes, request.args["size"], request.args["offset"])
     _check_size(asked, blocks)
     _expect(view, blocks, asked)
-    box = planes.isotropic_size(axes, asked, resolution(instance)) if isotropic else asked
-    plane = planes.flat(ops.read_box(view, blocks, box, mask_of(view, request, box, blocks)), axes)
+    box = planes.isotropic_size(axes, asked, volumes.resolution(instance)) if isotropic else asked
+    plane = planes.flat(ops.read_box(view, blocks, box, mask_of(view, request, box, blocks.voxel)), axes)
     width, height = (asked.size.as_list()[axis] for axis in axes)
     return _image(instance, plane, request.args.get("format", ""), (height, width))
 
@@ -71,7 +72,7 @@ def post_raw(instance: Instance, txn: Txn, request: Request) -> Reply:
         raise BadRequest("2-d images cannot be stored: send whole blocks, as in raw/0_1_2/SIZEX_SIZEY_SIZEZ/X_Y_Z")
     blocks = layout(instance)
     box = _box(request, blocks)
-    ops.write(txn, blocks, box, request.body, instance.config["codec"], mask_of(txn, request, box, blocks))
+    ops.write(txn, blocks, box, request.body, instance.config["codec"], mask_of(txn, request, box, blocks.voxel))
     extents.grow(txn, instance.config, box)
     return Reply()
 
@@ -80,7 +81,7 @@ def get_arb(instance: Instance, view: Snapshot, request: Request) -> Reply:
     """A plane of any orientation."""
     form = image_format(request.args.get("format", ""))
     plane = parse_slanted(*(request.args[name] for name in ("top_left", "top_right", "bottom_left", "pixel")))
-    pixels = sample(view, layout(instance), FORMATS[instance.typename], resolution(instance), plane)
+    pixels = sample(view, layout(instance), FORMATS[instance.typename], volumes.resolution(instance), plane)
     return Reply(encode_image(pixels, form), form.content_type)
 
 
@@ -114,7 +115,7 @@ def get_subvolblocks(instance: Instance, view: Snapshot, request: Request) -> Re
 def get_specificblocks(instance: Instance, view: Snapshot, request: Request) -> Reply:
     """The stored ones of some blocks."""
     form = form_of(request.query.get("compression", ""))
-    wanted = blockstream.parse_blocks(request.query.get("blocks", ""))
+    wanted = parse_blocks(request.query.get("blocks", ""))
     blocks = layout(instance)
     if request.query.get("prefetch") in ("on", "true") or (form is Form.JPEG and not blocks.jpeg):
         return Reply(b"", _OCTETS)
@@ -123,20 +124,7 @@ def get_specificblocks(instance: Instance, view: Snapshot, request: Request) -> 
 
 def get_metadata(instance: Instance, view: Snapshot, request: Request) -> Reply:  # noqa: ARG001
     """Axes and properties."""
-    reply = json_reply(metadata(instance, view))
-    return Reply(reply.body, _METADATA_TYPE)
-
-
-def post_extents(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
-    """Set the extents."""
-    extents.save(txn, extents.of_json(request.json_object()))
-    return Reply()
-
-
-def post_resolution(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001
-    """Set the size of voxels."""
-    txn.set_property(RESOLUTION, resolution_of_json(request.body))
-    return Reply()
+    return volumes.metadata(instance, view, kind(instance))
 
 
 def _is_volume(request: Request) -> bool:
@@ -283,23 +271,7 @@ ROUTES = RouteTable(
             get_metadata,
             "Axes with resolution, units, size and offset, and the properties of the volume.",
         ),
-        Route(
-            ("POST",),
-            "extents",
-            post_extents,
-            'Sets the extents of this version, to wider or narrower ones: {"MinPoint": [x,y,z], "MaxPoint": [x,y,z]}, '
-            "both included.",
-            mutates=True,
-            right=Right.WRITE,
-        ),
-        Route(
-            ("POST",),
-            "resolution",
-            post_resolution,
-            "Sets the size of a voxel along x, y and z, a JSON list of three numbers, for all versions at once.",
-            mutates=True,
-            right=Right.WRITE,
-        ),
+        *volumes.ROUTES,
     ),
     surplus=True,
 )

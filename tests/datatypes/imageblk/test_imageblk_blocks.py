@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagdvid.datatypes.imageblk.blocks import BlockLayout, bricks, morton_blocks
-from dagdvid.datatypes.imageblk.ops import _slabs
+from dagdvid.datatypes.grid import bricks, morton_blocks, overlaps, slabs
+from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.errors import BadRequest, Corrupt
 from dagdvid.geometry import Box, Point
 from dagdvid.kernels.morton import BIAS, key_ref
@@ -67,7 +67,7 @@ def test_any_box_reads_back_what_was_cut(span, block, wanted, dtype, data):
         if unit not in absent:
             if layout.box(unit).intersection(wanted) is None:
                 continue
-            x, y, z = (line[0] for line in layout.overlaps(wanted, Box(unit, Point(1, 1, 1))))
+            x, y, z = (line[0] for line in overlaps(block, wanted, Box(unit, Point(1, 1, 1))))
             here, there = (z[0], y[0], x[0]), (z[1], y[1], x[1])
             data_of_block = layout.stored(layout.cut(volume, stored.offset, unit))
             found[here] = layout.voxels(data_of_block)[there]
@@ -114,9 +114,9 @@ def test_blocks_without_a_key_are_refused():
 )
 def test_slabs_follow_each_other_on_the_grid_of_blocks(size, offset, block):
     box = Box(offset, size)
-    slabs = list(_slabs(box, BlockLayout(block, np.dtype("u1"))))
+    pieces = list(slabs(box, block.z, 16 << 20))
     z = offset.z
-    for slab in slabs:
+    for slab in pieces:
         assert (slab.offset.x, slab.offset.y, slab.size.x, slab.size.y) == (offset.x, offset.y, size.x, size.y)
         assert slab.offset.z == z
         z = slab.end.z

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from dagdvid.datatypes.imageblk import extents
+from dagdvid.datatypes import extents
 from dagdvid.errors import Corrupt
 from dagdvid.geometry import Box, Point
 

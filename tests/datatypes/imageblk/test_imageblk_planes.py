@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dagdvid.datatypes.imageblk.planes import isotropic_size, plane_box, scaled
+from dagdvid.datatypes.planes import isotropic_size, plane_box, scaled
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import Box, Point
 

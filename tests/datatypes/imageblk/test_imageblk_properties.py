@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dagdvid.datatypes.blockdiff import BlockDiffer
+from dagdvid.datatypes.extents import of_json
 from dagdvid.datatypes.imageblk import UINT8BLK
-from dagdvid.datatypes.imageblk.diff import BlockDiffer
-from dagdvid.datatypes.imageblk.extents import of_json
 from dagdvid.errors import BadRequest, Locked
 from dagdvid.geometry import Box, Point
 from dagdvid.kernels.morton import key_ref

@@ -1,4 +1,4 @@
-"""What changed between two versions of an image volume: blocks, by name, and the box of them all."""
+"""What changed between two versions of a volume: blocks, by name, and the box of them all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dagdvid.datatypes.imageblk import ops
+from dagdvid.datatypes.grid import SPACE
 from dagdvid.geometry import ONE, Box, Point, parse_point
 from dagdvid.kernels.morton import decode_keys, encode_keys
 
@@ -20,7 +20,7 @@ def block_key(text: str) -> tuple[str, bytes]:
     Raises:
         BadRequest: not three integers, or outside of what keys can hold.
     """
-    return ops.SPACE, encode_keys(np.array([_block(text).as_list()], np.int64))[0]
+    return SPACE, encode_keys(np.array([_block(text).as_list()], np.int64))[0]
 
 
 def blocks_between(first: str, last: str) -> Callable[[str, bytes], bool]:
@@ -32,7 +32,7 @@ def blocks_between(first: str, last: str) -> Callable[[str, bytes], bool]:
     low, high = _block(first).as_list(), _block(last).as_list()
 
     def chosen(space: str, key: bytes) -> bool:
-        if space != ops.SPACE:
+        if space != SPACE:
             return False
         place = decode_keys([key])[1][0].tolist()
         return all(a <= x <= b for a, x, b in zip(low, place, high, strict=True))
@@ -54,7 +54,7 @@ class BlockDiffer:
 
     def describe(self, space: str, key: bytes) -> dict[str, Any] | None:
         """{"block": [x,y,z], "box": [first voxel, last voxel]} and "scale" if it is not 0; None for the extents."""
-        if space != ops.SPACE:
+        if space != SPACE:
             return None
         scales, coords = decode_keys([key])
         block, scale = Point(*coords[0].tolist()), int(scales[0])

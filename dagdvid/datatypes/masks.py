@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Snapshot
-from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.regions import Region, region
 from dagdvid.datatypes.settings import integer
 from dagdvid.errors import BadRequest
@@ -25,17 +24,17 @@ class Mask(NamedTuple):
     attenuation: int
     """Outside, voxels are divided by 2 to the power of this; 0 shows the background instead."""
 
-    def shown(self, voxels: NDArray[Any], box: Box, layout: BlockLayout) -> NDArray[Any]:
-        """Stored voxels of a box, as they are to be seen."""
+    def shown(self, voxels: NDArray[Any], box: Box, blank: Any) -> NDArray[Any]:
+        """Stored voxels of a box, as they are to be seen: outside, they are blank or fainter."""
         inside = self.region.mask(box)
         if inside.all():
             return voxels
-        outside = voxels >> np.uint8(self.attenuation) if self.attenuation else layout.blank
+        outside = voxels >> np.uint8(self.attenuation) if self.attenuation else blank
         return np.where(inside, voxels, outside)
 
 
-def mask_of(view: Snapshot, request: Request, box: Box, layout: BlockLayout) -> Mask | None:
-    """The mask that a request asks for a box of voxels.
+def mask_of(view: Snapshot, request: Request, box: Box, voxel: np.dtype[Any]) -> Mask | None:
+    """The mask that a request asks for a box of voxels of a kind.
 
     Raises:
         UnknownName: no instance of that name. BadRequest: it is no region, or an attenuation that is not possible.
@@ -45,6 +44,6 @@ def mask_of(view: Snapshot, request: Request, box: Box, layout: BlockLayout) -> 
         return None
     text = request.query.get("attenuation")
     attenuation = integer(text, "attenuation", 1, 7) if text else 0
-    if attenuation and layout.voxel != np.uint8:
+    if attenuation and voxel != np.uint8:
         raise BadRequest("attenuation is for voxels of 8 bits: leave it out")
     return Mask(region(view, name, box), attenuation)
