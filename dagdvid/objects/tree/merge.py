@@ -107,5 +107,5 @@ def _merge_entries(out: Builder, o: Walker, a: Walker, b: Walker, resolve: Resol
     for key in sorted(by_them & by_us):
         if ours.get(key) != theirs.get(key):
             merged[key] = resolve(key, base.get(key), ours.get(key), theirs.get(key))
-    entries = sorted(entry for entry in merged.items() if entry[1] is not None)
-    out.entries([key for key, _ in entries], [value for _, value in entries])  # type: ignore[misc]
+    entries = sorted((key, value) for key, value in merged.items() if value is not None)
+    out.entries([key for key, _ in entries], [value for _, value in entries])

@@ -104,8 +104,8 @@ def encode_leaf(keys: Sequence[bytes], values: Sequence[Value]) -> bytes:
     Raises:
         ValueError: a key of the wrong length, or a value of the wrong kind.
     """
-    inline = [v for v in values if type(v) is bytes]
-    refs = [v for v in values if type(v) is not bytes]
+    refs = [v for v in values if isinstance(v, Ref)]
+    inline = [v for v in values if not isinstance(v, Ref)]
     if refs or (inline and max(map(len, inline)) > _LONG_KEY_INLINE_LIMIT):
         for key, value in zip(keys, values, strict=True):
             check_value(key, value)
@@ -113,15 +113,15 @@ def encode_leaf(keys: Sequence[bytes], values: Sequence[Value]) -> bytes:
         kinds: bytes = bytes(len(values))
         sizes = list(map(len, inline))
     else:
-        kinds = bytes([INLINE if type(v) is bytes else v.kind for v in values])  # type: ignore[union-attr]
-        sizes = [len(v) if type(v) is bytes else v.size for v in values]  # type: ignore[union-attr]
+        kinds = bytes([v.kind if isinstance(v, Ref) else INLINE for v in values])
+        sizes = [v.size if isinstance(v, Ref) else len(v) for v in values]
     heap = b"".join(inline)
     return b"".join(
         (
             *_encode_keys(0, keys, len(heap)),
             kinds,
             np.array(sizes, "<u8").tobytes(),
-            *[ref.id for ref in refs],  # type: ignore[union-attr]
+            *[ref.id for ref in refs],
             heap,
         )
     )

@@ -82,8 +82,9 @@ class Nodes:
             MissingObject: one is absent.
             Corrupt: one is damaged, no node, or not of that level.
         """
-        found = {name: self.cache.get(name) for name in names}
-        missing = [name for name, node in found.items() if node is None]
+        cached = {name: self.cache.get(name) for name in names}
+        found = {name: node for name, node in cached.items() if node is not None}
+        missing = [name for name, node in cached.items() if node is None]
         for name, stored in zip(missing, self.store.get_many(missing) if missing else (), strict=True):
             item = _EMPTY_LEAF if name == EMPTY else stored
             if item is None:
@@ -95,9 +96,9 @@ class Nodes:
             self.cache.put(name, node)
         if level is not None:
             for name, known in found.items():
-                if known is not None and known.level != level:
+                if known.level != level:
                     raise Corrupt(f"tree node {name.hex()} has level {known.level}, its parent says {level}")
-        return [found[name] for name in names]  # type: ignore[misc]
+        return [found[name] for name in names]
 
 
 class NodeWriter:
