@@ -12,8 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dagdvid.errors import BadRequest
-from dagdvid.interchange.protowire import LEN, VARINT, delimited, fields, tag, varint, varint_field
+from dagdvid.interchange.protowire import (
+    LEN,
+    delimited,
+    delimited_value,
+    fields,
+    tag,
+    unsigned_value,
+    varint,
+    varint_field,
+)
 
 __all__ = ["KeyPart", "keys_message", "keyvalue_chunks", "keyvalue_message", "read_keys", "read_keyvalues"]
 
@@ -28,25 +36,13 @@ class KeyPart(NamedTuple):
     span: tuple[int, int] | None = None
 
 
-def _delimited(number: int, wire_type: int, value: int | memoryview) -> memoryview:
-    if wire_type != LEN or isinstance(value, int):
-        raise BadRequest(f"malformed protobuf: field {number} has wire type {wire_type}, not {LEN}")
-    return value
-
-
-def _unsigned(number: int, wire_type: int, value: int | memoryview) -> int:
-    if wire_type != VARINT or not isinstance(value, int):
-        raise BadRequest(f"malformed protobuf: field {number} has wire type {wire_type}, not {VARINT}")
-    return value
-
-
 def _read_keyvalue(message: memoryview) -> tuple[bytes, bytes]:
     key = value = b""
     for field in fields(message):
         if field[0] == 1:
-            key = bytes(_delimited(*field))
+            key = bytes(delimited_value(*field))
         elif field[0] == 2:
-            value = bytes(_delimited(*field))
+            value = bytes(delimited_value(*field))
     return key, value
 
 
@@ -56,18 +52,18 @@ def read_keyvalues(message: bytes) -> list[tuple[bytes, bytes]]:
     Raises:
         BadRequest: malformed.
     """
-    return [_read_keyvalue(_delimited(*field)) for field in fields(message) if field[0] == 1]
+    return [_read_keyvalue(delimited_value(*field)) for field in fields(message) if field[0] == 1]
 
 
 def _read_range(message: memoryview) -> KeyPart:
     key, first, last = b"", 0, 0
     for field in fields(message):
         if field[0] == 1:
-            key = bytes(_delimited(*field))
+            key = bytes(delimited_value(*field))
         elif field[0] == 2:
-            first = _unsigned(*field)
+            first = unsigned_value(*field)
         elif field[0] == 3:
-            last = _unsigned(*field)
+            last = unsigned_value(*field)
     return KeyPart(key, (first, last))
 
 
@@ -81,9 +77,9 @@ def read_keys(message: bytes) -> list[KeyPart]:
     ranges: list[KeyPart] = []
     for field in fields(memoryview(message)[at:]):
         if field[0] == 1:
-            whole.append(KeyPart(bytes(_delimited(*field))))
+            whole.append(KeyPart(bytes(delimited_value(*field))))
         elif field[0] == 2:
-            ranges.append(_read_range(_delimited(*field)))
+            ranges.append(_read_range(delimited_value(*field)))
     return whole + ranges
 
 

@@ -8,9 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dagdvid.errors import BadRequest
 
-__all__ = ["FIXED32", "FIXED64", "LEN", "VARINT", "delimited", "fields", "tag", "varint", "varint_field"]
+__all__ = [
+    "FIXED32",
+    "FIXED64",
+    "LEN",
+    "VARINT",
+    "delimited",
+    "delimited_value",
+    "fields",
+    "tag",
+    "unsigned_value",
+    "unsigned_values",
+    "varint",
+    "varint_field",
+]
 
 VARINT, FIXED64, LEN, FIXED32 = 0, 1, 2, 5
 """Wire types."""
@@ -98,3 +114,46 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, int, int | memory
             raise BadRequest(f"malformed protobuf: field {number} is cut short")
         yield number, wire_type, data[at : at + size]
         at += size
+
+
+def delimited_value(number: int, wire_type: int, value: int | memoryview) -> memoryview:
+    """The bytes of a field that `fields` gave.
+
+    Raises:
+        BadRequest: it is not length-delimited.
+    """
+    if wire_type != LEN or isinstance(value, int):
+        raise BadRequest(f"malformed protobuf: field {number} has wire type {wire_type}, not {LEN}")
+    return value
+
+
+def unsigned_value(number: int, wire_type: int, value: int | memoryview) -> int:
+    """The number of a field that `fields` gave.
+
+    Raises:
+        BadRequest: it is not a varint.
+    """
+    if wire_type != VARINT or not isinstance(value, int):
+        raise BadRequest(f"malformed protobuf: field {number} has wire type {wire_type}, not {VARINT}")
+    return value
+
+
+def unsigned_values(packed: bytes | memoryview) -> NDArray[np.uint64]:
+    """The varints of a packed repeated field.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    data = np.frombuffer(packed, np.uint8)
+    lasts = np.flatnonzero(data < 0x80)
+    if (lasts[-1] + 1 if len(lasts) else 0) != len(data):
+        raise BadRequest("malformed protobuf: it ends inside a number")
+    firsts = np.concatenate([[0], lasts[:-1] + 1]).astype(np.int64)[: len(lasts)]
+    sizes = lasts - firsts + 1
+    if len(sizes) and (sizes.max() > 10 or (data[lasts[sizes == 10]] > 1).any()):
+        raise BadRequest("malformed protobuf: a number has more than 64 bits")
+    values = np.zeros(len(lasts), np.uint64)
+    for place in range(int(sizes.max(initial=0))):
+        there = np.flatnonzero(sizes > place)
+        values[there] |= (data[firsts[there] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
+    return values

@@ -1,0 +1,163 @@
+"""The plain twin of `labelblocks`: DVID's compressed label blocks with whole-array numpy, and the format in words.
+
+A block of bx * by * bz voxels is cut into sub-blocks of 8^3, x running fastest (datatype/common/labels/compressed.go):
+
+    3 x uint32      gx, gy, gz: the number of sub-blocks along each axis
+    uint32          N, the number of labels
+    N x uint64      the labels
+    and only where N > 1, with Nsb = gx * gy * gz:
+    Nsb x uint16    how many labels each sub-block has; 0 stands for one that is all label 0
+    x uint32        for each sub-block in turn, the places of its labels among the N
+    bits            for each sub-block with n > 1 labels, 512 numbers below n of ceil(log2(n)) bits, the highest bit
+                    first, x fastest; 512 numbers always fill whole bytes
+
+All numbers are little-endian. The canonical form (SPEC, labels) lists what occurs, once, in order of first appearance:
+of sub-blocks in the block, of voxels in the sub-block.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dagdvid.errors import BadRequest
+
+__all__ = ["Parts", "counts_ref", "decode_ref", "encode_ref", "parts"]
+
+SUB = 8
+"""Voxels along each edge of a sub-block."""
+VOXELS = SUB**3
+HEADER = 16
+MAX_EDGE = 1024 // SUB
+"""The most sub-blocks along an axis (MaxSubBlockSize of DVID)."""
+
+
+class Parts(NamedTuple):
+    """The tables of a label block, as views of its bytes."""
+
+    shape: tuple[int, int, int]
+    """Voxels along z, y, x."""
+    labels: NDArray[np.uint64]
+    numbers: NDArray[np.uint16]
+    """Labels of each sub-block; empty where the block has one label."""
+    places: NDArray[np.uint32]
+    values: NDArray[np.uint8]
+
+
+def parts(data: bytes | memoryview) -> Parts:
+    """The tables of a block; the values of its voxels are not looked at.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    if len(data) < HEADER + 8:
+        raise BadRequest(f"malformed label block: {len(data)} bytes are too few")
+    gx, gy, gz, count = (int(number) for number in np.frombuffer(data, "<u4", 4))
+    if not all(2 <= edge <= MAX_EDGE for edge in (gx, gy, gz)):
+        raise BadRequest(f"malformed label block: {gx} x {gy} x {gz} sub-blocks")
+    shape = (SUB * gz, SUB * gy, SUB * gx)
+    at = HEADER + 8 * count
+    if count == 0 or at > len(data):
+        raise BadRequest(f"malformed label block: {count} labels in {len(data)} bytes")
+    labels = np.frombuffer(data, "<u8", count, HEADER)
+    nothing = np.empty(0, np.uint8)
+    if count == 1:
+        if at != len(data):
+            raise BadRequest(f"malformed label block: {len(data) - at} bytes after its one label")
+        return Parts(shape, labels, nothing.astype(np.uint16), nothing.astype(np.uint32), nothing)
+    subs = gx * gy * gz
+    if at + 2 * subs > len(data):
+        raise BadRequest("malformed label block: it ends inside the numbers of labels")
+    numbers = np.frombuffer(data, "<u2", subs, at)
+    at += 2 * subs
+    if numbers.max() > VOXELS:
+        raise BadRequest(f"malformed label block: a sub-block of {numbers.max()} labels")
+    total = int(numbers.sum(dtype=np.int64))
+    if at + 4 * total > len(data):
+        raise BadRequest("malformed label block: it ends inside the places of labels")
+    places = np.frombuffer(data, "<u4", total, at)
+    at += 4 * total
+    if total and places.max() >= count:
+        raise BadRequest(f"malformed label block: place {places.max()} among {count} labels")
+    size = int(bits_of(numbers).sum(dtype=np.int64)) * (VOXELS // 8)
+    if at + size != len(data):
+        raise BadRequest(f"malformed label block: {len(data) - at} bytes of voxels, not {size}")
+    return Parts(shape, labels, numbers, places, np.frombuffer(data, np.uint8, size, at))
+
+
+def bits_of(numbers: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Bits of a voxel in sub-blocks with so many labels: ceil(log2(n)), and 0 for none."""
+    return np.array([max(n - 1, 0).bit_length() for n in range(VOXELS + 1)])[numbers]
+
+
+def rows_of(block: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The voxels of each sub-block, (Nsb, 512), of a block [z, y, x]; a copy."""
+    gz, gy, gx = (edge // SUB for edge in block.shape)
+    return block.reshape(gz, SUB, gy, SUB, gx, SUB).transpose(0, 2, 4, 1, 3, 5).reshape(-1, VOXELS)
+
+
+def block_of(rows: NDArray[np.uint64], shape: tuple[int, int, int]) -> NDArray[np.uint64]:
+    """The inverse of `rows_of`."""
+    gz, gy, gx = (edge // SUB for edge in shape)
+    return rows.reshape(gz, gy, gx, SUB, SUB, SUB).transpose(0, 3, 1, 4, 2, 5).reshape(shape)
+
+
+def decode_ref(data: bytes | memoryview) -> NDArray[np.uint64]:
+    """As `labelblocks.decode`, all sub-blocks with equally wide values at once."""
+    shape, labels, numbers, places, values = parts(data)
+    if len(labels) == 1:
+        return np.full(shape, labels[0], np.uint64)
+    rows = np.zeros((len(numbers), VOXELS), np.uint64)
+    firsts = np.cumsum(numbers, dtype=np.int64) - numbers
+    single = np.flatnonzero(numbers == 1)
+    rows[single] = labels[places[firsts[single]]][:, None]
+    bits = bits_of(numbers)
+    starts = (np.cumsum(bits) - bits) * (VOXELS // 8)
+    for width in np.unique(bits[bits > 0]).tolist():
+        subs = np.flatnonzero(bits == width)
+        packed = values[starts[subs][:, None] + np.arange(width * (VOXELS // 8))]
+        digits = np.unpackbits(packed, axis=1).reshape(len(subs), VOXELS, width)
+        numbered = digits @ (1 << np.arange(width)[::-1])
+        if (numbered >= numbers[subs][:, None]).any():
+            raise BadRequest("malformed label block: a voxel beyond the labels of its sub-block")
+        rows[subs] = labels[places[firsts[subs][:, None] + numbered]]
+    return block_of(rows, shape)
+
+
+def encode_ref(block: NDArray[np.uint64]) -> bytes:
+    """As `labelblocks.encode`: one sort of all voxels finds who appears first where."""
+    gz, gy, gx = (edge // SUB for edge in block.shape)
+    rows = rows_of(block)
+    distinct, first, codes = np.unique(rows, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    labels = distinct[order]
+    head = np.array([gx, gy, gz, len(labels)], "<u4").tobytes() + labels.astype("<u8").tobytes()
+    if len(labels) == 1:
+        return head
+    subs = np.arange(len(rows))[:, None]
+    pairs, first, inverse = np.unique(
+        subs * len(labels) + rank[codes.reshape(rows.shape)], return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    numbers = np.bincount(pairs // len(labels), minlength=len(rows))
+    within = np.empty_like(order)
+    within[order] = np.arange(len(order))
+    numbered = within[inverse.reshape(rows.shape)] - (np.cumsum(numbers) - numbers)[:, None]
+    bits = bits_of(numbers.astype(np.uint16))
+    values = [
+        np.packbits(row[:, None] >> np.arange(width)[::-1] & 1).tobytes()
+        for row, width in zip(numbered, bits.tolist(), strict=True)
+    ]
+    places = pairs[order] % len(labels)
+    return b"".join([head, numbers.astype("<u2").tobytes(), places.astype("<u4").tobytes(), *values])
+
+
+def counts_ref(block: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """As `labelblocks.counts`."""
+    labels, counts = np.unique(block, return_counts=True)
+    present = labels != 0
+    return labels[present], counts[present]
