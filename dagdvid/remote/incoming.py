@@ -89,10 +89,11 @@ def _take(catalog: Catalog, repo: Repo | None, received: Received, remote: str, 
 
 def _renamed_branches(repo: Repo, loaded: Loaded) -> dict[str, str]:
     """Versions known here that the record puts on another branch than the record here does."""
+    ours = {uuid: later.branch for uuid, later in repo.later.items()}
     return {
         uuid: later.branch
         for uuid, later in loaded.versions.items()
-        if uuid in repo.versions and later.branch is not None and later.branch != repo.later_branches.get(uuid)
+        if uuid in repo.versions and later.branch is not None and later.branch != ours.get(uuid)
     }
 
 

@@ -32,8 +32,10 @@ def note_act(
 
     action: the first word of its route. version, data: what it was about, where that is not the whole repo.
     """
+    if not (request.user or request.app) or reply.status >= 300 or not isinstance(reply.body, bytes):
+        return
     repo = catalog.repos().get(root)
-    if not (request.user or request.app) or repo is None or reply.status >= 300 or not isinstance(reply.body, bytes):
+    if repo is None:
         return
     said = _members(reply.body) if reply.content_type == "application/json" else {}
     asked = _members(request.body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import uuid as uuids
@@ -13,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, DamageError, RefMoved, StaleRead, Unconfirmed, UnknownName
+from dagdvid.errors import BadRequest, RefMoved, StaleRead, Unconfirmed, UnknownName
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
@@ -21,15 +20,14 @@ from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo import passcodes
 from dagdvid.repo.commits import content_of, read_commit
 from dagdvid.repo.ids import MUTATION, born, facts_of, whole
-from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name, shared_uuid
+from dagdvid.repo.loading import State, load
+from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name
 from dagdvid.repo.names import find_version
 from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together
 from dagdvid.repo.record import (
     Facts,
     Later,
-    Loaded,
     instance_facts,
-    load_facts,
     log_facts,
     make_record,
     now,
@@ -76,8 +74,7 @@ class Catalog:
         """Called when a request has added to the mutation log of an instance, durably, and before it is answered."""
         self._lock = threading.Lock()
         self._recording = threading.Lock()
-        self._generation = -1
-        self._repos: dict[str, Repo] = {}
+        self._state = State()
         self._meanings: tuple[Mapping[str, Repo], dict[str, tuple[Repo, Version]]] = {}, {}
         """What texts mean in one state of the repos: a state is never changed, but replaced by the next."""
         self._roots: dict[tuple[bytes, str], Mapping[str, bytes]] = {}
@@ -85,14 +82,15 @@ class Catalog:
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
-    def repos(self) -> dict[str, Repo]:
+    def repos(self) -> Mapping[str, Repo]:
         """All repos by root UUID, as they are now."""
         rows = self.store.database.rows("SELECT value FROM counters WHERE name = 'generation'")
         generation = rows[0][0] if rows else 0
-        if generation != self._generation:
+        if generation != self._state.generation:
             with self._lock:
-                self._load(generation)
-        return self._repos
+                if generation != self._state.generation:  # else another thread was quicker
+                    self._state = load(self.store.database.reader, self.nodes, self._state)
+        return self._state.repos
 
     def repo(self, root: str) -> Repo:
         """A repo as it is now.
@@ -376,58 +374,6 @@ class Catalog:
         """Store objects."""
         self.store.put_many(objects)
 
-    # --- loading -----------------------------------------------------------------------------------------------------
-
-    def _load(self, generation: int) -> None:
-        if generation == self._generation:
-            return
-        conn = self.store.database.reader
-        conn.execute("BEGIN")
-        try:
-            (generation,) = conn.execute("SELECT value FROM counters WHERE name = 'generation'").fetchone() or (0,)
-            rows = conn.execute("SELECT id, root, record, updated, generation FROM repos ORDER BY id").fetchall()
-            changed = [row for row in rows if row[1] not in self._repos or self._repos[row[1]].generation != row[4]]
-            versions = {
-                row[0]: conn.execute(
-                    "SELECT id, uuid, branch, parents, note, log, user, created, updated, state, commit_id, epoch, base"
-                    " FROM versions WHERE repo = ? ORDER BY id",
-                    (row[0],),
-                ).fetchall()
-                for row in changed
-            }
-            numbers = dict(conn.execute("SELECT uuid, id FROM data").fetchall()) if changed else {}
-        finally:
-            conn.execute("COMMIT")
-        repos = {row[1]: self._repos[row[1]] for row in rows if row not in changed}
-        for number, root, record, updated, at in changed:
-            damage = ""
-            try:
-                loaded = load_facts(self.nodes, read_record(self.nodes, record).root)
-            except DamageError as error:
-                loaded, damage = Loaded(), f"the record of repo {root} cannot be read: {error}"
-                log.error("%s", damage)
-            repos[root] = Repo(
-                id=number,
-                root=root,
-                record=record,
-                updated=updated,
-                generation=at,
-                texts=loaded.texts,
-                log=tuple(loaded.log),
-                instances=loaded.instances,
-                deleted=loaded.deleted,
-                later_branches={uuid: v.branch for uuid, v in loaded.versions.items() if v.branch is not None},
-                versions={row[1]: _version(row, loaded.versions.get(row[1], _NOTHING)) for row in versions[number]},
-                numbers={
-                    uuid: numbers[uuid]
-                    for uuid in (shared_uuid(root), *(i.uuid for i in loaded.instances.values()))
-                    if uuid in numbers
-                },
-                damage=damage,
-            )
-        self._repos = {row[1]: repos[row[1]] for row in rows}
-        self._generation = generation
-
 
 def _find(repos: Mapping[str, Repo], text: str) -> tuple[Repo, Version]:
     for repo in repos.values():
@@ -441,24 +387,3 @@ def _check_name(text: str) -> None:
     """Raises BadRequest: text that cannot stand for a UUID in a URL."""
     if not is_version_name(text):
         raise BadRequest(f"{text!r} cannot be a UUID or tag")
-
-
-def _version(row: Sequence[Any], later: Later) -> Version:
-    number, uuid, branch, parents, note, log, user, created, updated, state, commit, epoch, base = row
-    return Version(
-        id=number,
-        uuid=uuid,
-        branch=branch,
-        parents=tuple(json.loads(parents)),
-        note=note if later.note is None else later.note,
-        log=(*json.loads(log), *later.log),
-        user=user,
-        created=created,
-        updated=updated,
-        state=state,
-        commit=commit,
-        epoch=epoch,
-        base=base,
-        hidden=later.hidden,
-        fixed=later.fixed,
-    )

@@ -11,6 +11,7 @@ from typing import Any
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Corrupt, UnknownName
 from dagdvid.objects.ids import ObjectType, object_id
+from dagdvid.repo.record import Later
 
 __all__ = ["MASTER", "Repo", "Version", "branch_text", "is_uuid", "is_version_name", "shared_uuid"]
 
@@ -90,8 +91,8 @@ class Repo:
     """Local number of each instance, and of what is shared once there is something, by data UUID."""
     deleted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Tombstones of deleted instances, by data UUID: what versions still hold of them is given up."""
-    later_branches: Mapping[str, str] = field(default_factory=dict)
-    """Branches that the record puts versions on, by version UUID, where they differ from the commits'."""
+    later: Mapping[str, Later] = field(default_factory=dict)
+    """What the record says of versions, by version UUID, where it differs from their commits."""
     damage: str = ""
     """Why its record, and with it its instances and texts, cannot be read; empty if it can."""
 

@@ -35,6 +35,12 @@ CREATE TABLE IF NOT EXISTS versions (
     epoch       INTEGER NOT NULL DEFAULT 0  -- rises when its staging is folded
 );
 CREATE INDEX IF NOT EXISTS versions_of_repo ON versions (repo);
+CREATE TABLE IF NOT EXISTS touched (        -- when versions changed last; they go with their repo only
+    version     INTEGER PRIMARY KEY,
+    repo        INTEGER NOT NULL,
+    generation  INTEGER NOT NULL            -- not before it, in the count of counters.generation
+);
+CREATE INDEX IF NOT EXISTS touched_in ON touched (repo, generation);
 CREATE TABLE IF NOT EXISTS data (           -- local numbers of instances
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid        TEXT NOT NULL UNIQUE,
@@ -101,6 +107,19 @@ CREATE TABLE IF NOT EXISTS remotes (
 ) WITHOUT ROWID;
 """
 
+_GENERATION = "coalesce((SELECT value FROM counters WHERE name = 'generation'), 0) + 1"
+_TOUCHED = f"""
+CREATE TRIGGER IF NOT EXISTS version_added AFTER INSERT ON versions BEGIN
+    INSERT INTO touched VALUES (NEW.id, NEW.repo, {_GENERATION});
+END;
+CREATE TRIGGER IF NOT EXISTS version_changed AFTER UPDATE ON versions BEGIN
+    INSERT OR REPLACE INTO touched VALUES (NEW.id, NEW.repo, {_GENERATION});
+END;
+CREATE TRIGGER IF NOT EXISTS version_removed AFTER DELETE ON versions BEGIN
+    DELETE FROM touched WHERE version = OLD.id;
+END;
+"""  # noqa: S608  words of ours
+
 _REFLOG = f"""
 CREATE TABLE IF NOT EXISTS reflog (         -- every movement of a ref, written by the triggers below (SPEC 6.11)
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -150,4 +169,4 @@ CREATE TRIGGER IF NOT EXISTS data_deleted AFTER DELETE ON data WHEN OLD.record I
 END;
 """  # noqa: S608  words of ours
 
-TABLES = _TABLES + _REFLOG
+TABLES = _TABLES + _TOUCHED + _REFLOG
