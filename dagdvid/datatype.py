@@ -17,7 +17,7 @@ from dagdvid.objects.codecs import Codec, decode
 from dagdvid.routes import RouteTable
 from dagdvid.words import CommandTable
 
-__all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Snapshot", "Step", "Stored", "Txn"]
+__all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Logged", "Snapshot", "Step", "Stored", "Txn"]
 
 MAX_KEY = 1024
 """Bytes of the longest key of any key space (SPEC, tree)."""
@@ -63,6 +63,14 @@ class Instance:
     """Changeable, unversioned properties (resolution, for images)."""
 
 
+class Logged(NamedTuple):
+    """A record of the mutation log."""
+
+    mutation: int
+    """Its mutation id; 0 if there is no such record (yet)."""
+    record: Mapping[str, Any]
+
+
 class Snapshot(Protocol):
     """One instance at one version, as it stands. Keys are bytes (1..MAX_KEY), in byte order; values are bytes."""
 
@@ -103,6 +111,16 @@ class Snapshot(Protocol):
 
     def count(self, space: str) -> int:
         """How many keys a space has."""
+
+    def records(self, marks: Sequence[bytes]) -> list[Logged]:
+        """Records of the mutation log by their marks, which `Txn.log` gave; for types with `Datatype.marks`."""
+
+    def next_label(self) -> int:
+        """The label that would be given out next (`Datatype.labels`).
+
+        Raises:
+            OutOfIds: this server has none left.
+        """
 
     def expect(self, size: int) -> None:
         """Say early how many bytes of values will be loaded, so that what takes long is done where it may take long."""
@@ -145,11 +163,23 @@ class Txn(Snapshot, Protocol):
             BadRequest: a name that is empty or has a slash.
         """
 
-    def log(self, record: Mapping[str, Any]) -> None:
+    def log(self, record: Mapping[str, Any]) -> bytes:
         """Add a record (JSON without floats) to the instance's mutation log, under the repo's next mutation id.
 
-        The time is added; who asked is the handler's to say.
+        The time is added; who asked is the handler's to say. The id is given out when the changes are made, so that
+        ids rise as changes follow each other: an answer that tells it says how in `Reply.finish`, and what is put
+        names the record by its mark, the 8 bytes returned.
         """
+
+    def take_labels(self, n: int) -> list[int]:
+        """The next n labels of the instance, given out if the transaction succeeds (`Datatype.labels`).
+
+        Raises:
+            OutOfIds: this server has not so many left.
+        """
+
+    def meet_label(self, label: int) -> None:
+        """A label came from outside: it, and those below it in its range, are not given out from now on."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +227,8 @@ class Datatype(ABC):
     """Methods under which DVID's type answers `info`; some look at the method, most do not."""
     logs: bool = False
     """It keeps a mutation log (`Txn.log`), so that its instances answer mutations and mutations-range."""
+    marks: bool = False
+    """It finds records of its log by their marks (`Snapshot.records`)."""
     labels: bool = False
     """Its instances give out labels, each from a counter of its own that no two servers share (SPEC 6.10)."""
     mergeable: frozenset[str] = frozenset()

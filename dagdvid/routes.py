@@ -114,6 +114,8 @@ class Reply:
     content_type: str = ""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    finish: Callable[[Sequence[int]], bytes] | None = None
+    """Of a mutating route: makes the body, given the mutation ids of what was logged."""
 
 
 def json_reply(value: Any, status: int = 200) -> Reply:

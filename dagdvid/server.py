@@ -346,7 +346,8 @@ class Server:
             reply = found.route.handler(instance, txn, _with_args(request, found.args))
         except AboveLimit:
             return None
-        submit = self.catalog.prepared_txn(txn, found.target.version) if isinstance(reply.body, bytes) else None
+        plain = isinstance(reply.body, bytes) and reply.finish is None
+        submit = self.catalog.prepared_txn(txn, found.target.version) if plain else None
         return None if submit is None else Prepared(reply, submit)
 
     def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
@@ -393,16 +394,17 @@ class Server:
         return reply
 
     def _transact(self, route: Route, target: Target, instance: Instance, request: Request) -> Reply:
-        def run(instance: Instance, txn: VersionTxn) -> Reply:
+        def run(instance: Instance, txn: VersionTxn) -> tuple[Reply, VersionTxn]:
             reply = route.handler(instance, txn, request)
             if not isinstance(reply.body, bytes):
                 raise BadRequest("a mutating route cannot stream its answer")
-            return reply
+            return reply, txn
 
         def check(repo: Repo, version: Version, instance: Instance) -> None:
             self._check_lock(route, Target(repo, version), instance, request)
 
-        return transact(self.catalog, *target, instance, run, check, request.user, unlocked=request.unlocked)
+        reply, txn = transact(self.catalog, *target, instance, run, check, request.user, unlocked=request.unlocked)
+        return reply if reply.finish is None else replace(reply, body=reply.finish(txn.mutations), finish=None)
 
 
 def _throttled(route: Route, request: Request) -> bool:

@@ -16,6 +16,7 @@ from dagdvid.datatype import Instance
 from dagdvid.errors import Locked, RefMoved, StaleRead
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit
 from dagdvid.objects.tree import read as tree
@@ -30,7 +31,8 @@ from dagdvid.repo.leases import next_ids
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import Together, touch
 from dagdvid.repo.record import log_facts
-from dagdvid.repo.staging import LOG, LOG_KEY
+from dagdvid.repo.stage import Numbers
+from dagdvid.repo.staging import LOG, LOG_KEY, MARKS
 from dagdvid.repo.txn import VersionTxn
 
 __all__ = ["amend", "descendants", "ready"]
@@ -71,14 +73,18 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
         StaleRead: anything in the repo moved meanwhile: run it again.
     """
     repo, instance = txn.home, txn.instance
-    given = chain.from_iterable(next_ids(catalog, repo, MUTATION, len(txn.logged)) if txn.logged else ())
+    given = list(chain.from_iterable(next_ids(catalog, repo, MUTATION, len(txn.logged)))) if txn.logged else []
     changes = {space: dict(changed) for space, changed in txn.changes.items()}
-    for number, (tail, value) in zip(given, txn.logged, strict=True):
-        changes.setdefault(LOG, {})[number.to_bytes(LOG_KEY // 2, "big") + tail] = value
+    for number, (mark, value) in zip(given, txn.logged, strict=True):
+        prefix = number.to_bytes(LOG_KEY // 2, "big")
+        changes.setdefault(LOG, {})[prefix + mark] = value
+        if datatype(instance.typename).marks:
+            changes.setdefault(MARKS, {})[mark] = prefix
     work = _Work(catalog, repo, instance)
     moves = work.propagate(version, changes) if changes else None
     facts = dict(txn.properties)
-    parts: list[Rebind] = []
+    numbers = txn.numbers()
+    parts: list[Operation] = [numbers] if numbers else []
     if moves is not None and (moves.commits or moves.bases):
         keys = sum(len(changed) for changed in txn.changes.values())
         line = f"Amended {keys} keys of {instance.name} in locked version {version.uuid}"
@@ -86,13 +92,16 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
         line += f" and made {others} after it anew" if others else ""
         facts |= log_facts([f"{line}, by {user}" if user else line])
         objects = [*txn.objects, *work.objects, *work.writer.take()]
-        parts = [replace(moves, objects=objects)]
-    if not facts:
+        parts.append(replace(moves, objects=objects))
+    if facts:
+        parts.append(catalog.record_change(repo, facts, user))
+    if not parts:
         return
     try:
-        catalog.store.run(Together([*parts, catalog.record_change(repo, facts, user)]))
+        catalog.store.run(Together(parts))
     except RefMoved:
         raise StaleRead("the repo changed while a locked version was amended") from None
+    txn.mutations = given
 
 
 @dataclass(frozen=True)

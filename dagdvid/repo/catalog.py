@@ -139,6 +139,7 @@ class Catalog:
     def snapshot(self, repo: Repo, version: Version, instance: Instance) -> VersionSnapshot:
         """An instance at a version, for reading."""
         view = VersionSnapshot(*self._view(repo, version, instance))
+        view.home = repo
         view.siblings = self._siblings(repo, version)
         return view
 
@@ -167,13 +168,14 @@ class Catalog:
             if not operations:
                 return
             try:
-                self.store.run(Together(operations) if len(operations) > 1 else operations[0])
+                given = self.store.run(Together(operations))
             except Unconfirmed:
                 txn.confirm()
                 stage = stage and txn.again(stage)
             except RefMoved:
                 raise StaleRead("the repo record has changed meanwhile") from None
             else:
+                txn.mutations = given[-1] if stage is not None else []
                 break
         else:
             raise StaleRead("what the request read keeps moving; try again")

@@ -36,6 +36,7 @@ __all__ = [
     "hold",
     "kind_of",
     "label_counter",
+    "lowest",
     "observe",
     "proper",
     "read_grants",
@@ -263,16 +264,29 @@ def allocate(conn: sqlite3.Connection, repo: int, counter: str, n: int) -> list[
     Raises:
         OutOfIds: fewer are left, and none was given out.
     """
+    found = lowest(conn, repo, counter, n)
+    conn.executemany(
+        "UPDATE ids SET next = ?2 WHERE ?1 BETWEEN next AND last AND counter = ?3"
+        " AND root = (SELECT root FROM repos WHERE id = ?4)",
+        [(given.start, given.stop, counter, repo) for given in found],
+    )
+    return found
+
+
+def lowest(conn: sqlite3.Connection, repo: int, counter: str, n: int) -> list[range]:
+    """The numbers that `allocate` would give out now.
+
+    Raises:
+        OutOfIds: fewer are left.
+    """
     rows = conn.execute(
-        "SELECT ids.root, first, next, last FROM ids JOIN repos ON ids.root = repos.root"
+        "SELECT next, last FROM ids JOIN repos ON ids.root = repos.root"
         " WHERE repos.id = ? AND counter = ? AND next <= last ORDER BY first",
         (repo, counter),
     )
     found: list[range] = []
-    moved = []
-    for root, first, at, last in rows:
+    for at, last in rows:
         found.append(range(at, min(at + n, last + 1)))
-        moved.append((found[-1].stop, root, counter, first))
         n -= len(found[-1])
         if not n:
             break
@@ -281,7 +295,6 @@ def allocate(conn: sqlite3.Connection, repo: int, counter: str, n: int) -> list[
             f"this server has no ids of {counter!r} left to give out: pull from, or push to, a server that has some;"
             ' if there is none, POST {"claim": COUNTER} to .../api/repo/UUID/ids'
         )
-    conn.executemany("UPDATE ids SET next = ? WHERE root = ? AND counter = ? AND first = ?", moved)
     return found
 
 

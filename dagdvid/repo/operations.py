@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dagdvid.errors import BadRequest, Locked, RefMoved
 from dagdvid.objects.local.store import next_value
@@ -143,10 +144,9 @@ class Together:
         """Those of all parts."""
         return [item for part in self.parts for item in part.objects]
 
-    def apply(self, conn: sqlite3.Connection) -> None:
-        """In order."""
-        for part in self.parts:
-            part.apply(conn)
+    def apply(self, conn: sqlite3.Connection) -> list[Any]:
+        """In order; what each gives."""
+        return [part.apply(conn) for part in self.parts]
 
 
 @dataclass(frozen=True)

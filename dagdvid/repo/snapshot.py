@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from dagdvid.datatype import MAX_KEY, Instance, Stored
+from dagdvid.datatype import MAX_KEY, Instance, Logged, Stored
 from dagdvid.errors import BadRequest, MissingObject, UnknownName
+from dagdvid.objects import canonical
 from dagdvid.objects.blobs import read_values
 from dagdvid.objects.codecs import Codec
 from dagdvid.objects.local.database import Database
@@ -17,7 +18,9 @@ from dagdvid.objects.tree import read as tree
 from dagdvid.objects.tree.node import BLOB, Ref, Value
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
 from dagdvid.repo.batches import Batches, overlaid, present
-from dagdvid.repo.staging import Found, Layer, changes_at, staged_at
+from dagdvid.repo.ids import label_counter, lowest
+from dagdvid.repo.model import Repo
+from dagdvid.repo.staging import LOG, MARKS, Found, Layer, changes_at, staged_at
 
 __all__ = ["AboveLimit", "Base", "VersionSnapshot", "check_key", "merged_keys"]
 
@@ -42,6 +45,9 @@ class VersionSnapshot:
 
     A layer that is folded while the snapshot lives is noticed by its epoch; `refresh` then gives the new base.
     """
+
+    home: Repo
+    """The repo as it was then: its ids are for the log and for labels, its record for properties."""
 
     def __init__(
         self,
@@ -130,6 +136,22 @@ class VersionSnapshot:
         other = self.siblings(name)
         other.most = self.most
         return other
+
+    def records(self, marks: Sequence[bytes]) -> list[Logged]:
+        """Records of the mutation log by their marks."""
+        prefixes = self.get_many(MARKS, marks)
+        known = [(prefix, mark) for prefix, mark in zip(prefixes, marks, strict=True) if prefix is not None]
+        records = iter(self.get_many(LOG, [prefix + mark for prefix, mark in known]))
+        found = []
+        for prefix in prefixes:
+            data = None if prefix is None else next(records)
+            known_as = 0 if prefix is None else int.from_bytes(prefix, "big")
+            found.append(Logged(known_as, {} if data is None else canonical.decode(data)))
+        return found
+
+    def next_label(self) -> int:
+        """The label that would be given out next."""
+        return lowest(self._database.reader, self.home.id, label_counter(self.instance.uuid), 1)[0].start
 
     def keys(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[bytes]:
         """The keys with lo <= key < hi, in order."""

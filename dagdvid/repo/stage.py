@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from dagdvid.errors import Locked, StaleRead, Unconfirmed, UnknownName
+from dagdvid.errors import Locked, OutOfIds, StaleRead, Unconfirmed, UnknownName
 from dagdvid.objects.local.store import next_value
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.node import INLINE, Ref, Value
-from dagdvid.repo.ids import MUTATION, allocate
+from dagdvid.repo.ids import MUTATION, allocate, observe
 from dagdvid.repo.runs import NewRun
-from dagdvid.repo.staging import LOG, LOG_KEY, REMOVED, Layer, epochs_hold
+from dagdvid.repo.staging import LOG, LOG_KEY, MARKS, REMOVED, Layer, epochs_hold
 
-__all__ = ["Row", "Stage", "row_of"]
+__all__ = ["Numbers", "Row", "Stage", "row_of"]
 
 Row = tuple[str, bytes, int, bytes, int]
 """space, key, kind, value, size."""
@@ -28,6 +28,32 @@ def row_of(space: str, key: bytes, value: Value | None) -> Row:
     if isinstance(value, Ref):
         return space, key, value.kind, value.id, value.size
     return space, key, INLINE, value, len(value)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of a counter that a transaction took, and those that it met."""
+
+    repo: int
+    counter: str
+    taken: Sequence[range]
+    """The lowest that were left when it asked."""
+    met: Sequence[int] = ()
+    objects: Sequence[Object] = ()
+
+    def apply(self, conn: sqlite3.Connection) -> None:
+        """Give them out.
+
+        Raises:
+            StaleRead: some were given out meanwhile.
+        """
+        try:
+            n = sum(map(len, self.taken))
+            if n and allocate(conn, self.repo, self.counter, n) != list(self.taken):
+                raise StaleRead("ids that the request took were given out meanwhile")
+        except OutOfIds:
+            raise StaleRead("ids that the request took were given out meanwhile") from None
+        observe(conn, self.repo, {self.counter: self.met})
 
 
 @dataclass(frozen=True)
@@ -45,10 +71,13 @@ class Stage:
     repo: int = 0
     logged: Sequence[tuple[bytes, Value]] = ()
     """Records for the mutation log: the last half of the key, and the value."""
+    marked: bool = False
+    """The instance finds records by their marks."""
     runs: Sequence[NewRun] = ()
+    numbers: Numbers | None = None
 
-    def apply(self, conn: sqlite3.Connection) -> None:
-        """Make the changes.
+    def apply(self, conn: sqlite3.Connection) -> list[int]:
+        """Make the changes. Returns the mutation ids of the records logged.
 
         Raises:
             Locked: committed meanwhile.
@@ -64,7 +93,10 @@ class Stage:
                 raise Locked("the version was committed meanwhile")
         if self.reads:
             self._check_reads(conn)
-        rows = [*self.rows, *self._log_rows(conn)]
+        if self.numbers:
+            self.numbers.apply(conn)
+        given = list(chain.from_iterable(allocate(conn, self.repo, MUTATION, len(self.logged)))) if self.logged else []
+        rows = [*self.rows, *self._log_rows(given)]
         seq = next_value(conn, "seq", len(rows) + len(self.runs), start=1)
         conn.executemany(
             "INSERT INTO runs (version, data, space, after, last, entries, size, held, removed)"
@@ -76,6 +108,7 @@ class Stage:
             " kind = excluded.kind, value = excluded.value, size = excluded.size, seq = excluded.seq",
             _numbered(self.version, self.data, rows, seq + len(self.runs)),
         )
+        return given
 
     def _check_reads(self, conn: sqlite3.Connection) -> None:
         earliest: dict[str, int] = {}
@@ -92,13 +125,13 @@ class Stage:
         if runs_came or not epochs_hold(conn, self.data, [Layer(self.version, self.epoch)]):
             raise Unconfirmed("what the request read may have changed meanwhile")
 
-    def _log_rows(self, conn: sqlite3.Connection) -> list[Row]:
-        """The records, each under the next mutation id of the repo."""
-        if not self.logged:
-            return []
-        given = chain.from_iterable(allocate(conn, self.repo, MUTATION, len(self.logged)))
-        keys = (n.to_bytes(LOG_KEY // 2, "big") + tail for n, (tail, _) in zip(given, self.logged, strict=True))
-        return [row_of(LOG, key, value) for key, (_, value) in zip(keys, self.logged, strict=True)]
+    def _log_rows(self, given: Sequence[int]) -> Iterator[Row]:
+        """The records, each under its mutation id, and what finds it by its mark."""
+        for number, (mark, value) in zip(given, self.logged, strict=True):
+            prefix = number.to_bytes(LOG_KEY // 2, "big")
+            yield row_of(LOG, prefix + mark, value)
+            if self.marked:
+                yield row_of(MARKS, mark, prefix)
 
 
 def _numbered(version: int, data: int, rows: Iterable[Row], first: int) -> Iterator[tuple[object, ...]]:

@@ -18,6 +18,7 @@ from dagdvid.repo.runs import Run, changes_of, pile, settle
 __all__ = [
     "LOG",
     "LOG_KEY",
+    "MARKS",
     "REMOVED",
     "Found",
     "Layer",
@@ -37,6 +38,8 @@ LOG = "log"
 """The key space of the mutation log, beside those of the datatype (SPEC 6.6)."""
 LOG_KEY = 16
 """Bytes of its keys: the mutation id, and the beginning of the record's hash."""
+MARKS = "marks"
+"""The key space that finds records of the log: last half of their key -> mutation id, 8 bytes big-endian (SPEC 6.6)."""
 _PART = 400
 _PAGE = 4096
 

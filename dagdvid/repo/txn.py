@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from dagdvid.errors import BadRequest, StaleRead
@@ -14,12 +15,13 @@ from dagdvid.objects.ids import ObjectType, object_id
 from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import NodeWriter
+from dagdvid.registry import datatype
 from dagdvid.repo.batches import in_batches, overlaid, present
-from dagdvid.repo.model import Repo
+from dagdvid.repo.ids import label_counter, lowest
 from dagdvid.repo.record import now
 from dagdvid.repo.runs import RUN, NewRun, make_run
 from dagdvid.repo.snapshot import VersionSnapshot, check_key
-from dagdvid.repo.stage import Row, Stage, row_of
+from dagdvid.repo.stage import Numbers, Row, Stage, row_of
 from dagdvid.repo.staging import LOG_KEY
 
 __all__ = ["VersionTxn"]
@@ -33,8 +35,6 @@ class VersionTxn(VersionSnapshot):
 
     pool: Executor | None = None
     """Threads for encoding, if the owner has some."""
-    home: Repo
-    """The repo as it was then: its mutation ids are for the log, its record for properties."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
@@ -47,6 +47,10 @@ class VersionTxn(VersionSnapshot):
         self._epoch: int | None = None
         self.properties: dict[str, Any] = {}
         """Facts about the instance to change in the repo record, by key."""
+        self.mutations: Sequence[int] = ()
+        """The mutation ids of what was logged, once the changes are made."""
+        self._labels: list[range] = []
+        self._met: set[int] = set()
 
     def put(self, space: str, key: bytes, value: bytes, codec: int | None = None) -> None:
         """Set a key."""
@@ -75,13 +79,32 @@ class VersionTxn(VersionSnapshot):
         made = self.pool.map(lambda share: [make_value(key, value, codec) for key, value in share], shares)
         return (each for share in made for each in share)
 
-    def log(self, record: Mapping[str, Any]) -> None:
+    def log(self, record: Mapping[str, Any]) -> bytes:
         """Add a record to the mutation log."""
         data = canonical.encode({**record, "time": now()})
         value, objects = make_value(bytes(LOG_KEY), data)
-        self._logged.append((object_id(ObjectType.BLOB, data)[: LOG_KEY // 2], value))
+        mark = object_id(ObjectType.BLOB, data)[: LOG_KEY // 2]
+        self._logged.append((mark, value))
         for item in objects:
             self._objects[item.id] = item
+        return mark
+
+    def take_labels(self, n: int) -> list[int]:
+        """The next n labels of the instance."""
+        taken = sum(map(len, self._labels))
+        counter = label_counter(self.instance.uuid)
+        self._labels = lowest(self._database.reader, self.home.id, counter, taken + n)
+        return list(chain.from_iterable(self._labels))[taken:]
+
+    def meet_label(self, label: int) -> None:
+        """Labels up to this one are never given out."""
+        self._met.add(label)
+
+    def numbers(self) -> Numbers | None:
+        """The labels that were taken and met."""
+        if not self._labels and not self._met:
+            return None
+        return Numbers(self.home.id, label_counter(self.instance.uuid), self._labels, sorted(self._met))
 
     def set_property(self, name: str, value: Any) -> None:
         """Change a property of the instance."""
@@ -173,12 +196,26 @@ class VersionTxn(VersionSnapshot):
                 runs.append(make_run(writer, space, in_batches(entries)))
             else:
                 rows += [row_of(space, key, value) for key, value in entries]
-        if not rows and not runs and not self._logged:
+        numbers = self.numbers()
+        if not rows and not runs and not self._logged and numbers is None:
             return None
         objects = [*self.objects, *writer.take()]
         epoch = self._epoch or 0
         moments = self.moments()
-        return Stage(version, self.number, rows, moments, objects, epoch, self.home.id, self._logged, runs)
+        marked = bool(self._logged) and datatype(self.instance.typename).marks
+        return Stage(
+            version,
+            self.number,
+            rows,
+            moments,
+            objects,
+            epoch,
+            self.home.id,
+            self._logged,
+            marked=marked,
+            runs=runs,
+            numbers=numbers,
+        )
 
     def moments(self) -> dict[tuple[str, bytes], int]:
         """When each key was read."""
