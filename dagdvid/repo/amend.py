@@ -31,7 +31,6 @@ from dagdvid.repo.leases import next_ids
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import Together, touch
 from dagdvid.repo.record import log_facts
-from dagdvid.repo.stage import Numbers
 from dagdvid.repo.staging import LOG, LOG_KEY, MARKS
 from dagdvid.repo.txn import VersionTxn
 

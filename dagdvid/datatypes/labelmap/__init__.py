@@ -1,0 +1,1 @@
+"""labelmap: segmentation in compressed label blocks, with bodies made of supervoxels, versioned."""
