@@ -179,7 +179,8 @@ def _conflicts(
 
 
 def _by_number(repo: Repo) -> dict[int, Instance]:
-    return {number: repo.by_data_uuid[uuid] for uuid, number in repo.numbers.items()}
+    here = repo.by_data_uuid  # what all instances share, blobs and activity, has a number, too, but no conflicts
+    return {number: here[uuid] for uuid, number in repo.numbers.items() if uuid in here}
 
 
 def _shown(catalog: Catalog, value: Value | None) -> dict[str, Any] | None:

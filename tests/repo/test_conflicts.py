@@ -159,8 +159,10 @@ def test_a_three_way_merge_without_conflicts_is_an_ordinary_one(merge: Merge):
 
 def test_they_go_with_their_instance_or_repo(merge: Merge):
     child = merge.merge()["child"]
+    merge.call("POST", f"/api/node/{child}/kv/blobstore", b"of no instance")
     manage.delete_instance(merge.catalog, merge.repo, "other")
-    assert merge.conflicts(child)["open"] == 4
+    left = merge.conflicts(child)
+    assert (left["open"], {conflict["data"] for conflict in left["conflicts"]}) == (4, {"kv"})
     manage.delete_repo(merge.catalog, merge.repo)
     assert merge.catalog.store.database.rows("SELECT count(*) FROM conflicts") == [(0,)]
 
