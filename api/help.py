@@ -1,25 +1,25 @@
-"""Help over HTTP, written from the route tables: a page of datatypes, a text for each, and an OpenAPI document."""
+"""Help over HTTP, written from the route tables: a page of all routes, and a text for each datatype."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from dagdvid import __version__
 from dagdvid.errors import BadRequest
-from dagdvid.helptext import DATA_PREFIX, datatype_help, installed, routes_help
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, text_reply
+from dagdvid.helptext import DATA_PREFIX, datatype_help, example_help, installed
+from dagdvid.routes import Reply, Request, Route, RouteTable, json_reply, text_reply
+
+from .openapi import Tables, openapi
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
 
-__all__ = ["PREFIX", "openapi", "segments", "table"]
+__all__ = ["PREFIX", "segments", "table"]
 
 PREFIX = "/api/"
-
-Tables = Iterable[tuple[str, str, RouteTable]]
 
 TITLES = {"server": "The server", "repo": "Repos", "node": "Versions", "data": "Every data instance"}
 
@@ -61,70 +61,55 @@ def table(server: Server) -> RouteTable:
 
 
 def _page(tables: Tables) -> str:
-    types = "".join(
-        f'<li><a href="/api/help/{escape(kind.name)}">{escape(kind.name)}</a>: {escape(kind.summary)}</li>\n'
-        for kind in installed()
-    )
-    own = [kind.routes for kind in installed()]
-    general = "".join(
-        f"<h2>{TITLES[scope]}</h2>\n<pre>{escape(routes_help(prefix, routes))}</pre>\n"
-        for scope, prefix, routes in tables
-        if not any(routes is table for table in own)
-    )
+    sections = []
+    for title, about, prefix, routes in _chapters(tables):
+        anchor = title.split(",")[0].lower().replace(" ", "-")
+        body = "\n".join(_entry(prefix, route) for route in routes)
+        sections.append((title, anchor, f'<h2 id="{anchor}">{escape(title)}</h2>\n{about}{body}'))
+    contents = "".join(f'<li><a href="#{anchor}">{escape(title)}</a></li>\n' for title, anchor, _ in sections)
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>dagdvid: help</title></head><body>\n'
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>dagdvid: help</title>\n'
+        f"<style>{_STYLE}</style></head><body>\n"
         f"<h1>dagdvid {escape(__version__)}</h1>\n"
         '<p>See also <a href="/api/repos/info">the repos of this server</a>, '
         '<a href="/api/server/info">about this server</a>, <a href="/api/openapi.json">OpenAPI</a>.</p>\n'
-        f"<h2>Datatypes</h2>\n<ul>\n{types}</ul>\n{general}</body></html>\n"
+        f"<ul>\n{contents}</ul>\n{''.join(text for _, _, text in sections)}</body></html>\n"
     )
 
 
-def openapi(tables: Tables) -> dict[str, Any]:
-    """An OpenAPI 3.1 document of all routes. Endpoints that several datatypes share are described together."""
-    paths: dict[str, dict[str, Any]] = {}
-    owners = [(kind.routes, kind.name) for kind in installed()]
-    for scope, prefix, routes in tables:
-        tag = next((name for own, name in owners if own is routes), scope)
-        for route in routes:
-            for path in _paths(prefix, route):
-                for method in route.methods:
-                    methods = paths.setdefault(path, {})
-                    methods[method.lower()] = _operation(route, path, tag, methods.get(method.lower()))
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "dagdvid", "version": __version__},
-        "paths": dict(sorted(paths.items())),
-    }
+_STYLE = (
+    "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+    "h3{font:bold 15px monospace;margin:1.6em 0 .3em}p,dl{margin:.3em 0}dt{font-family:monospace;float:left;"
+    "margin-right:1em}pre{background:#f3f3f3;padding:.6em;overflow:auto}"
+)
 
 
-def _paths(prefix: str, route: Route) -> list[str]:
-    full = (prefix + route.pattern.lstrip("/")).rstrip("/")
-    return [full.rpartition("/")[0], full.replace("?}", "}")] if full.endswith("?}") else [full]
+def _chapters(tables: Tables) -> Iterator[tuple[str, str, str, list[Route]]]:
+    """Title, what stands below it as HTML, URL prefix and routes: of the general tables by scope, then of datatypes."""
+    own = {id(kind.routes) for kind in installed()}
+    general = [row for row in tables if id(row[2]) not in own]
+    for scope, title in TITLES.items():
+        found = [(prefix, routes) for of, prefix, routes in general if of == scope]
+        if found:
+            yield title, "", found[0][0], [route for _, routes in found for route in routes]
+    kinds = installed()
+    for kind in kinds:
+        family = [other for other in kinds if other.routes is kind.routes]
+        if family[0] is kind:
+            links = "".join(
+                f'<li><a href="/api/help/{escape(other.name)}">{escape(other.name)}</a>: {escape(other.summary)}</li>\n'
+                for other in family
+            )
+            yield ", ".join(other.name for other in family), f"<ul>\n{links}</ul>\n", DATA_PREFIX, list(kind.routes)
 
 
-def _operation(route: Route, path: str, tag: str, before: dict[str, Any] | None) -> dict[str, Any]:
-    names = [word.strip("{}") for word in path.split("/") if word.startswith("{")]
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-    parameters += [
-        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-        for name, text in route.query.items()
-    ]
-    doc = " ".join(route.doc.split())
-    if path.startswith(DATA_PREFIX):
-        doc = f"{tag}: {doc}"
-    operation: dict[str, Any] = {"tags": [tag], "description": doc, "parameters": parameters}
-    if route.mutates or "POST" in route.methods:
-        operation["requestBody"] = {"content": {"application/octet-stream": {}}}
-    if route.right is not Right.READ:
-        operation["x-right"] = route.right.value
-    if before is not None:
-        operation["tags"] = [*before["tags"], tag]
-        operation["description"] = f"{before['description']}\n\n{doc}"
-        known = {parameter["name"] for parameter in before["parameters"]}
-        operation["parameters"] = before["parameters"] + [p for p in parameters if p["name"] not in known]
-    operation["responses"] = {
-        "200": {"description": "The answer."},
-        "400": {"description": "The request is refused; one line of text says why."},
-    }
-    return operation
+def _entry(prefix: str, route: Route) -> str:
+    lines = [f"<h3>{escape(', '.join(route.methods))} {escape(prefix + route.pattern.lstrip('/'))}</h3>"]
+    lines.append(f"<p>{escape(route.doc)}</p>")
+    if route.query:
+        items = (f"<dt>?{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in route.query.items())
+        lines.append(f"<dl>{''.join(items)}</dl>")
+    if route.examples:
+        shown = (line for example in route.examples for line in example_help(prefix, route, example))
+        lines.append(f"<pre>{escape(chr(10).join(shown))}</pre>")
+    return "\n".join(lines) + "\n"

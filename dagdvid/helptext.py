@@ -7,10 +7,10 @@ from textwrap import fill
 
 from dagdvid.datatype import Datatype
 from dagdvid.registry import datatype, datatype_names
-from dagdvid.routes import Route
+from dagdvid.routes import Example, Route
 from dagdvid.words import Command
 
-__all__ = ["DATA_PREFIX", "commands_help", "datatype_help", "installed", "routes_help"]
+__all__ = ["DATA_PREFIX", "commands_help", "datatype_help", "example_help", "installed", "routes_help"]
 
 DATA_PREFIX = "/api/node/{uuid}/{data}/"
 """Where the routes of an instance hang."""
@@ -41,6 +41,15 @@ def _route(prefix: str, route: Route) -> Iterator[str]:
     yield f"{', '.join(route.methods)} {prefix}{route.pattern.lstrip('/')}"
     yield _wrapped(route.doc, "    ", "    ")
     yield from _items({f"?{name}": text for name, text in route.query.items()}, "    ")
+    for example in route.examples:
+        yield from (f"    {line}" for line in example_help(prefix, route, example))
+
+
+def example_help(prefix: str, route: Route, example: Example) -> Iterator[str]:
+    """An example in two lines, what is sent and what comes back."""
+    url = f"{prefix}{example.path}".replace("/?", "?")
+    yield f"> {example.method or route.methods[0]} {url} {example.sent}".rstrip()
+    yield f"< {'' if example.status == 200 else f'{example.status} '}{example.received or '(nothing)'}"
 
 
 def commands_help(commands: Iterable[Command]) -> str:

@@ -18,6 +18,7 @@ from dagdvid.errors import BadRequest, DagdvidError
 __all__ = [
     "MAX_BODY",
     "Cache",
+    "Example",
     "Reply",
     "Request",
     "Right",
@@ -146,6 +147,43 @@ Handler = Callable[..., Reply]
 """`(context, ..., request) -> Reply`; the table's owner says what stands before the request."""
 
 
+class Example(NamedTuple):
+    """A request that works as it stands, for the help; a test runs it on a small sample.
+
+    Words in braces stand for versions of the sample: `{root}` and `{ann}`, `{bob}`, `{cat}`, which branch from it, are
+    committed; `{open}` is not, nor is `{merge}`, a three-way merge of ann and bob with a conflict. `{gone}` is a repo
+    that was deleted, `{other}` one of another server.
+    """
+
+    path: str
+    """What stands in the place of the route's pattern, and the query."""
+    answer: str | int = ""
+    """The answer's body; `...` in it stands for whatever comes. A number: so many bytes."""
+    body: str | bytes | int = ""
+    """A number: so many bytes, whichever."""
+    method: str = ""
+    """The first of the route, if empty."""
+    version: str = "open"
+    """Which version of the sample is asked."""
+    status: int = 200
+
+    @property
+    def sent(self) -> str:
+        """The body in words: as it is where it is text, else how many bytes, and which if they are few."""
+        if isinstance(self.body, str):
+            return self.body
+        return _bytes(self.body) if isinstance(self.body, int) else f"{_bytes(len(self.body))}: {self.body.hex(' ')}"
+
+    @property
+    def received(self) -> str:
+        """The answer in words."""
+        return self.answer if isinstance(self.answer, str) else _bytes(self.answer)
+
+
+def _bytes(count: int) -> str:
+    return f"({count} bytes)"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `pattern` is words and `{placeholders}` between slashes; `{name?}`, at the end, may be absent."""
@@ -169,6 +207,7 @@ class Route:
     """Whether a request is heavy, so that one that asks for it (`?throttle=true`) takes a slot of the server's few."""
     hot: bool = False
     """Small and frequent: dispatched ahead of the framework where the server can."""
+    examples: tuple[Example, ...] = ()
 
     @property
     def segments(self) -> tuple[str, ...]:

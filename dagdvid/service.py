@@ -22,7 +22,7 @@ from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
 from dagdvid.repo.stats import statistics
 from dagdvid.repo.verify import verify
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, progress_reply, text_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply, progress_reply, text_reply
 from dagdvid.throttle import Throttle
 
 __all__ = ["ANY_HELP", "DVID_VERSION", "SERVICE", "State"]
@@ -176,12 +176,52 @@ def data_help(catalog: Catalog, target: Target, instance: Instance, request: Req
 _READ = ("GET", "HEAD")
 SERVICE = RouteTable(
     (
-        Route(_READ, "server/info", info, "Version, cores, uptime and place of the server; all values are strings."),
-        Route(_READ, "server/note", note, "The note of the configuration."),
-        Route(_READ, "server/config", toml, "The configuration as it was read.", right=Right.ADMIN),
-        Route(_READ, "server/blobstore/{reference}", blob, "A blob of whatever repo.", right=Right.ADMIN),
-        Route(_READ, "server/types", types, "Datatypes that have instances, with their URLs."),
-        Route(_READ, "server/compiled-types", compiled_types, "All datatypes installed here, with their URLs."),
+        Route(
+            _READ,
+            "server/info",
+            info,
+            "Version, cores, uptime and place of the server; all values are strings.",
+            examples=(Example("server/info", '{"Cores":"...","DVID Version":"v...","Server uptime":"...s",...}'),),
+        ),
+        Route(
+            _READ,
+            "server/note",
+            note,
+            "The note of the configuration.",
+            examples=(Example("server/note", "..."),),
+        ),
+        Route(
+            _READ,
+            "server/config",
+            toml,
+            "The configuration as it was read.",
+            right=Right.ADMIN,
+            examples=(Example("server/config", "..."),),
+        ),
+        Route(
+            _READ,
+            "server/blobstore/{reference}",
+            blob,
+            "A blob of whatever repo.",
+            right=Right.ADMIN,
+            examples=(Example("server/blobstore/8UtYSGSD2U9wgDh5jClpfw==", "hello"),),
+        ),
+        Route(
+            _READ,
+            "server/types",
+            types,
+            "Datatypes that have instances, with their URLs.",
+            examples=(Example("server/types", '{"keyvalue":"github.com/janelia-flyem/dvid/datatype/keyvalue",...}'),),
+        ),
+        Route(
+            _READ,
+            "server/compiled-types",
+            compiled_types,
+            "All datatypes installed here, with their URLs.",
+            examples=(
+                Example("server/compiled-types", '{...,"roi":"github.com/janelia-flyem/dvid/datatype/roi",...}'),
+            ),
+        ),
         Route(
             ("POST",),
             "server/settings",
@@ -189,9 +229,15 @@ SERVICE = RouteTable(
             'Changes settings until the server starts again: {"throttle": "N"}, how many requests that ask to be '
             "throttled run at once.",
             right=Right.ADMIN,
+            examples=(Example("server/settings", "Maximum throttled ops set to 4 from ...", '{"throttle":"4"}'),),
         ),
         Route(
-            _READ, "heartbeat", heartbeat, "OK, if the server is alive.", query={"u": "who asks, for user-latencies"}
+            _READ,
+            "heartbeat",
+            heartbeat,
+            "OK, if the server is alive.",
+            query={"u": "who asks, for user-latencies"},
+            examples=(Example("heartbeat?u=ann", "OK"),),
         ),
         Route(
             _READ,
@@ -199,21 +245,41 @@ SERVICE = RouteTable(
             user_latencies,
             "When users asked for a heartbeat with their name, and in how many milliseconds they were answered.",
             query={"u": "only this user"},
+            examples=(Example("user-latencies", "{...}"),),
         ),
-        Route(_READ, "server/groupcache", groupcache, "What this process keeps of the trees in memory."),
+        Route(
+            _READ,
+            "server/groupcache",
+            groupcache,
+            "What this process keeps of the trees in memory.",
+            examples=(Example("server/groupcache", '{"MainCache":{"Bytes":...,"Items":...}}'),),
+        ),
         Route(
             _READ,
             "storage",
             storage,
             "What is stored, for which repo and instance, as store/stats.",
             right=Right.ADMIN,
+            examples=(Example("storage", "{...}"),),
         ),
         *(
             Route(("POST",), f"server/reload-{name}", reload_file, f"Load the {what} again.", right=Right.ADMIN)
             for name, what in (("auth", "file of rights"), ("blocklist", "list of those who are kept out"))
         ),
-        Route(_READ, "load", load, "What the server is doing."),
-        Route(_READ, "store/stats", stats, "Objects and bytes: what is stored, for which repo and instance."),
+        Route(
+            _READ,
+            "load",
+            load,
+            "What the server is doing.",
+            examples=(Example("load", "{...}"),),
+        ),
+        Route(
+            _READ,
+            "store/stats",
+            stats,
+            "Objects and bytes: what is stored, for which repo and instance.",
+            examples=(Example("store/stats", "{...}"),),
+        ),
         Route(
             ("POST",),
             "store/fsck",
@@ -221,10 +287,20 @@ SERVICE = RouteTable(
             "Walk all that the refs reach and hash it again. Answers a report; changes nothing.",
             right=Right.READ,
             query={"progress": "true streams lines of JSON while it runs, the last with the result"},
+            examples=(Example("store/fsck", "{...}"),),
         ),
     )
 )
 
 ANY_HELP = RouteTable(
-    (Route(_READ, "help", data_help, "What this datatype is, its settings and its endpoints."),), surplus=True
+    (
+        Route(
+            _READ,
+            "help",
+            data_help,
+            "What this datatype is, its settings and its endpoints.",
+            examples=(Example("help", "keyvalue: ..."),),
+        ),
+    ),
+    surplus=True,
 )

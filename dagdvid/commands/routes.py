@@ -10,7 +10,7 @@ from typing import Any
 from dagdvid.commands import COMMANDS, run
 from dagdvid.commands.context import Context
 from dagdvid.errors import BadRequest, Forbidden
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, progress_reply, text_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, progress_reply, text_reply
 
 __all__ = ["COMMAND"]
 
@@ -61,6 +61,7 @@ COMMAND = RouteTable(
             "Run a command of DVID's command line; dagdvid help server lists them. " + _BODY,
             right=Right.MANAGE,
             query=_QUERY,
+            examples=(Example("server/command", "...", '{"words":["repos","new","fly","a first volume"]}'),),
         ),
         Route(
             ("GET", "HEAD"),
@@ -68,6 +69,7 @@ COMMAND = RouteTable(
             get_command,
             "Run a command that changes nothing, as help or types. " + _BODY,
             query=_QUERY,
+            examples=(Example("server/command", "...", '{"words":["types"]}'),),
         ),
     )
 )

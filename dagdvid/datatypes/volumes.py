@@ -14,7 +14,7 @@ from dagdvid.datatypes import extents
 from dagdvid.datatypes.settings import BASE_HELP, BaseSettings, integer, numbers
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import ONE, ORIGIN, Point, parse_point
-from dagdvid.routes import MAX_BODY, Reply, Request, Right, Route, json_reply
+from dagdvid.routes import MAX_BODY, Example, Reply, Request, Right, Route, json_reply
 
 __all__ = [
     "ROUTES",
@@ -191,6 +191,7 @@ ROUTES = (
         "both included.",
         mutates=True,
         right=Right.WRITE,
+        examples=(Example("extents", body='{"MinPoint":[0,0,0],"MaxPoint":[127,63,63]}'),),
     ),
     Route(
         ("POST",),
@@ -199,5 +200,6 @@ ROUTES = (
         "Sets the size of a voxel along x, y and z, a JSON list of three numbers, for all versions at once.",
         mutates=True,
         right=Right.WRITE,
+        examples=(Example("resolution", body="[8,8,8]"),),
     ),
 )

@@ -23,7 +23,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.leases import give, short_of
 from dagdvid.repo.model import Repo
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply, progress_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply, progress_reply
 
 __all__ = ["REMOTE", "SYNC"]
 
@@ -251,13 +251,20 @@ _ANSWER = 'Answers {"root", "versions", "objects", "bytes", "round_trips", "seco
 
 REMOTE = RouteTable(
     (
-        Route(("GET", "HEAD"), "remotes", list_remotes, "The remotes of the repo."),
+        Route(
+            ("GET", "HEAD"),
+            "remotes",
+            list_remotes,
+            "The remotes of the repo.",
+            examples=(Example("remotes", '[{"name":"backup","url":"http://..."}]'),),
+        ),
         Route(
             ("POST",),
             "remotes",
             add_remote,
             'Name another server, or change its URL. Body: JSON {"name", "url"}; the URL may carry ?admintoken=.',
             right=Right.MANAGE,
+            examples=(Example("remotes", body='{"name":"origin","url":"http://other-host:8000"}'),),
         ),
         Route(
             ("POST",),
@@ -268,6 +275,7 @@ REMOTE = RouteTable(
             + _ANSWER,
             right=Right.MANAGE,
             query=_PROGRESS | _DRY,
+            examples=(Example("push", "{...}", '{"remote":"backup"}'),),
         ),
         Route(
             ("POST",),
@@ -276,6 +284,7 @@ REMOTE = RouteTable(
             'Take what a remote has and this server lacks. Body: JSON {"remote"}, and ' + _WITHOUT + _ANSWER,
             right=Right.MANAGE,
             query=_PROGRESS | _DRY,
+            examples=(Example("pull", "{...}", '{"remote":"backup"}'),),
         ),
     )
 )
@@ -289,6 +298,7 @@ SYNC = RouteTable(
             'Take a whole repo from another server. Body: JSON {"url"}: http://HOST:PORT[/UUID]. ' + _ANSWER,
             right=Right.MANAGE,
             query=_PROGRESS,
+            examples=(Example("repos/clone", "{...}", '{"url":"http://other-host:8000/{other}"}'),),
         ),
         Route(
             ("POST",),

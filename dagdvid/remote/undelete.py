@@ -14,7 +14,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import decode_content, read_commit
 from dagdvid.repo.record import load_facts, read_record
 from dagdvid.repo.staging import LOG
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["UNDELETE", "undelete_repo"]
 
@@ -90,6 +90,7 @@ UNDELETE = RouteTable(
             "Bring back a repo that was deleted in the last 30 days and not collected since, with what was committed. "
             'Body: JSON {"root"}. Answers {"root", "versions"}.',
             right=Right.MANAGE,
+            examples=(Example("repos/undelete", '{"root":"{gone}","versions":...}', '{"root":"{gone}"}'),),
         ),
     )
 )

@@ -9,7 +9,7 @@ from dagdvid.errors import BadRequest
 from dagdvid.repo.activity import activity
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Route, RouteTable
+from dagdvid.routes import Example, Reply, Request, Route, RouteTable
 
 __all__ = ["ACTIVITY"]
 
@@ -40,6 +40,7 @@ ACTIVITY = RouteTable(
             "Who changed the repo, its versions or instances, with which program (?u= and ?app= of their requests), "
             "oldest first; what was done to data is in the mutations of its instance.",
             query={"limit": "only so many entries, the newest"},
+            examples=(Example("activity?limit=1", "[{...}]"),),
         ),
     )
 )

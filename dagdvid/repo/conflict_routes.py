@@ -11,7 +11,7 @@ from dagdvid.errors import BadRequest
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.conflicts import SIDES, count, listed, resolve
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["CONFLICTS"]
 
@@ -79,6 +79,7 @@ CONFLICTS = RouteTable(
                 "after": "only ids above this: for the next page",
                 "max": f"how many to list, {_MOST} unless told",
             },
+            examples=(Example("conflicts", '{"open":1,"conflicts":[{"id":...,"data":"kv",...}]}', version="merge"),),
         ),
         Route(
             ("POST",),
@@ -91,6 +92,9 @@ CONFLICTS = RouteTable(
             "committed.",
             right=Right.WRITE,
             max_body=_BODY,
+            examples=(
+                Example("conflicts", '{"resolved":1,"open":0}', '{"take":"theirs","data":["kv"]}', version="merge"),
+            ),
         ),
     )
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from dagdvid.errors import BadRequest
 from dagdvid.objects.local.backup import FolderOrigin
 from dagdvid.repo.catalog import Catalog
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable
 
 __all__ = ["COPY"]
 
@@ -50,13 +50,21 @@ def pack(catalog: Catalog, request: Request) -> Reply:
 _READ = ("GET", "HEAD")
 COPY = RouteTable(
     (
-        Route(_READ, "store/copy/info", info, "For backups: what the store is.", right=Right.ADMIN),
+        Route(
+            _READ,
+            "store/copy/info",
+            info,
+            "For backups: what the store is.",
+            right=Right.ADMIN,
+            examples=(Example("store/copy/info", "{...}"),),
+        ),
         Route(
             _READ,
             "store/copy/database",
             database,
             "For backups: the database as it is at this moment.",
             right=Right.ADMIN,
+            examples=(Example("store/copy/database", "SQLite format 3..."),),
         ),
         Route(
             _READ,

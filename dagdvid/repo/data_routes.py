@@ -19,7 +19,7 @@ from dagdvid.repo.mutations import along, mutations
 from dagdvid.repo.record import Facts, log_facts
 from dagdvid.repo.routes import Target
 from dagdvid.repo.snapshot import VersionSnapshot
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["ANY_DATA", "DIFF"]
 
@@ -225,6 +225,7 @@ ANY_DATA = RouteTable(
             info,
             "The instance's settings and properties at this version.",
             on_locked=True,
+            examples=(Example("info", '{"Base":{...,"Name":"kv",...},"Extended":{...}}'),),
         ),
         Route(
             ("POST",),
@@ -233,12 +234,14 @@ ANY_DATA = RouteTable(
             'Follow other instances, where the datatype can. Body: JSON {"sync": "name,name"}.',
             right=Right.WRITE,
             query={"replace": "true drops those followed before; with an empty list, all"},
+            examples=(Example("sync", "...", '{"sync":"gray"}', status=400),),
         ),
         Route(
             ("GET",),
             "blobstore/{reference?}/{rest?}",
             get_blobstore,
             "The blob of a reference. Blobs belong to the whole repo: all its versions and instances find them.",
+            examples=(Example("blobstore/8UtYSGSD2U9wgDh5jClpfw==", "hello"),),
         ),
         Route(
             ("POST",),
@@ -248,6 +251,7 @@ ANY_DATA = RouteTable(
             "hash of the body with 128 bits, in URL-safe base64.",
             on_locked=True,
             right=Right.WRITE,
+            examples=(Example("blobstore", '{"reference":"8UtYSGSD2U9wgDh5jClpfw=="}', "hello"),),
         ),
         Route(
             ("GET", "HEAD"),
@@ -255,6 +259,7 @@ ANY_DATA = RouteTable(
             get_mutations,
             "What was done to the instance in this version, as JSON.",
             query=_ONE_USER,
+            examples=(Example("mutations?userid=ann", '[{"Action":"...",...}]'),),
         ),
         Route(
             ("GET", "HEAD"),
@@ -262,8 +267,15 @@ ANY_DATA = RouteTable(
             get_mutations_range,
             "What was done in the versions from `end` back to `beg`, newest version first, as JSON.",
             query=_ONE_USER,
+            examples=(Example("mutations-range/{root}/{open}", "[...]"),),
         ),
-        Route(("GET", "HEAD"), "tags", tags, "The tags of the instance."),
+        Route(
+            ("GET", "HEAD"),
+            "tags",
+            tags,
+            "The tags of the instance.",
+            examples=(Example("tags", '{"Tags":{"type":"meshes"}}'),),
+        ),
         Route(
             ("POST",),
             "tags",
@@ -271,6 +283,7 @@ ANY_DATA = RouteTable(
             "Add or change tags. Body: JSON object of strings.",
             right=Right.WRITE,
             query={"replace": "true drops the old tags"},
+            examples=(Example("tags", body='{"type":"neurons"}'),),
         ),
     ),
     surplus=True,
@@ -283,12 +296,14 @@ DIFF = RouteTable(
             "diff/{b}",
             diff_versions,
             "What changed from this version to another of the repo: instances with counts, streamed JSON.",
+            examples=(Example("diff/{open}", "{...}", version="root"),),
         ),
         Route(
             ("GET",),
             "{data}/diff/{b}",
             diff_instance,
             "What changed in one instance from this version to another: keys, blocks and boxes, streamed JSON.",
+            examples=(Example("kv/diff/{open}", "{...}", version="root"),),
         ),
     )
 )

@@ -11,7 +11,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.history import key_history
 from dagdvid.repo.revert import Selection, revert
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["NODE_HISTORY", "REFLOG", "REPO_REFLOG"]
 
@@ -111,6 +111,13 @@ NODE_HISTORY = RouteTable(
             "The versions before this one, and itself, that changed a key (of images: a block, as x,y,z), newest "
             'first: [{"version", "branch", "locked", "change", "time", "user", "note", "bytes", "hash"}].',
             query={"limit": "at most so many"},
+            examples=(
+                Example(
+                    "kv/key-history/neuron-1",
+                    '[{"version":"{ann}",...,"change":"...",...},{"version":"{root}",...}]',
+                    version="ann",
+                ),
+            ),
         ),
         Route(
             ("POST",),
@@ -124,6 +131,13 @@ NODE_HISTORY = RouteTable(
             on_locked=True,
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+            examples=(
+                Example(
+                    "revert",
+                    '{"version":"{open}","reverted":...,"conflicts":...}',
+                    '{"version":"{root}","data":["kv"],"dry_run":true}',
+                ),
+            ),
         ),
     )
 )
@@ -142,6 +156,7 @@ REFLOG = RouteTable(
             get_reflog,
             "How refs moved in the last 30 days, those of deleted repos among them, newest first: " + _MOVEMENT,
             query=_LIMIT,
+            examples=(Example("repos/reflog?limit=1", '[{"time":...}]'),),
         ),
     )
 )
@@ -154,6 +169,7 @@ REPO_REFLOG = RouteTable(
             get_repo_reflog,
             "How the refs of the repo moved in the last 30 days, newest first: " + _MOVEMENT,
             query=_LIMIT,
+            examples=(Example("reflog?limit=1", '[{"time":...}]'),),
         ),
         Route(
             ("POST",),
@@ -162,6 +178,7 @@ REPO_REFLOG = RouteTable(
             "Bring back a data instance that was deleted and not collected since, or a hidden branch. Body: JSON "
             '{"data": name or data UUID, "name": a new one}, the second optional, or {"branch"}.',
             right=Right.MANAGE,
+            examples=(Example("undelete", "...", '{"data":"gone"}'),),
         ),
     )
 )

@@ -7,7 +7,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.ids import kind_of
 from dagdvid.repo.leases import claim_lacking, next_ids, overview
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["IDS"]
 
@@ -43,13 +43,20 @@ _COUNTER = '"counter" is "mutation", or "label/<data uuid>".'
 
 IDS = RouteTable(
     (
-        Route(("GET", "HEAD"), "ids", show, "Which server may give out which mutation ids and labels of the repo."),
+        Route(
+            ("GET", "HEAD"),
+            "ids",
+            show,
+            "Which server may give out which mutation ids and labels of the repo.",
+            examples=(Example("ids", "{...}"),),
+        ),
         Route(
             ("POST",),
             "ids",
             reserve,
             f'Have ids that no server gives out again. Body: JSON {{"counter", "count"}}; {_COUNTER}'
             ' Answers {"ranges": [[first, last], ...]}.',
+            examples=(Example("ids", '{"ranges":[[...,...]]}', '{"counter":"mutation","count":10}'),),
         ),
         Route(
             ("POST",),
@@ -58,6 +65,7 @@ IDS = RouteTable(
             "Draw a range of ids by lot, where no server can be asked for one: with a chance of 1 in 2^26 for each"
             f' other server that does so, what both make can never be joined. Body: JSON {{"counter"}}; {_COUNTER}',
             right=Right.MANAGE,
+            examples=(Example("ids/claim", '{"range":[...,...]}', '{"counter":"mutation"}'),),
         ),
     )
 )

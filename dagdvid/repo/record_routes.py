@@ -17,7 +17,7 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo
 from dagdvid.repo.record import Record, read_record
 from dagdvid.repo.routes import Target
-from dagdvid.routes import Reply, Request, Route, RouteTable, json_reply
+from dagdvid.routes import Example, Reply, Request, Route, RouteTable, json_reply
 
 __all__ = ["RECORD", "changes", "history"]
 
@@ -111,12 +111,14 @@ RECORD = RouteTable(
             record_history,
             "What changed in the repo's record (names, tags, branches, logs ...), the newest change first.",
             query={"max": f"how many changes to show, {_MOST} unless told"},
+            examples=(Example("record/history?max=1", "[...]"),),
         ),
         Route(
             ("GET",),
             "record/diff/{a}/{b}",
             record_diff,
             f"What differs between two states of the record: ids of its history, `{NOW}`, or `{START}` for nothing.",
+            examples=(Example("record/diff/start/now", "{...}"),),
         ),
     )
 )

@@ -14,7 +14,7 @@ from dagdvid.repo.instances import new_instance, setting_texts
 from dagdvid.repo.merging import merge_versions
 from dagdvid.repo.model import MASTER, Repo, Version
 from dagdvid.repo.record import log_facts
-from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import Cache, Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["NODE", "REPO", "REPOS", "Target"]
 
@@ -258,15 +258,28 @@ REPOS = RouteTable(
             '{"root": UUID}.',
             right=Right.MANAGE,
             max_body=_TEXT_BODY,
+            examples=(Example("repos", '{"root":"..."}', '{"alias":"optic lobe","description":"first volume"}'),),
         ),
-        Route(("GET", "HEAD"), "repos/info", all_info, "All repos with their versions and instances, by root UUID."),
+        Route(
+            ("GET", "HEAD"),
+            "repos/info",
+            all_info,
+            "All repos with their versions and instances, by root UUID.",
+            examples=(Example("repos/info", '{"...":{...}}'),),
+        ),
     )
 )
 
 _SURE = {"imsure": "true, else nothing is done", "passcode": "that of the repo, if it has one"}
 REPO = RouteTable(
     (
-        Route(("HEAD",), "", exists, "200 if there is such a repo, else 400."),
+        Route(
+            ("HEAD",),
+            "",
+            exists,
+            "200 if there is such a repo, else 400.",
+            examples=(Example(""),),
+        ),
         Route(
             ("DELETE",),
             "",
@@ -274,6 +287,7 @@ REPO = RouteTable(
             "Delete the repo whose root this is, with all its versions and data.",
             right=Right.MANAGE,
             query=_SURE,
+            examples=(Example("?imsure=true", version="root"),),
         ),
         Route(
             ("DELETE",),
@@ -282,8 +296,15 @@ REPO = RouteTable(
             "Delete a data instance, by name or data UUID, with its data in all versions.",
             right=Right.MANAGE,
             query=_SURE,
+            examples=(Example("kv?imsure=true", "..."),),
         ),
-        Route(("GET", "HEAD"), "info", repo_info, "The repo with its versions and instances."),
+        Route(
+            ("GET", "HEAD"),
+            "info",
+            repo_info,
+            "The repo with its versions and instances.",
+            examples=(Example("info", '{...,"Alias":"sample",...}'),),
+        ),
         Route(
             ("POST",),
             "info",
@@ -291,6 +312,7 @@ REPO = RouteTable(
             'Change alias or description. Body: JSON {"alias", "description"}, both optional.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+            examples=(Example("info", body='{"alias":"fly","description":"a volume and records"}'),),
         ),
         Route(
             ("POST",),
@@ -300,8 +322,21 @@ REPO = RouteTable(
             '"Compression", "Checksum", "Tags", and those of the datatype.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+            examples=(
+                Example(
+                    "instance",
+                    "...",
+                    '{"typename":"uint8blk","dataname":"em","BlockSize":"64,64,64","Compression":"lz4"}',
+                ),
+            ),
         ),
-        Route(("GET", "HEAD"), "log", repo_log, "The log of the repo."),
+        Route(
+            ("GET", "HEAD"),
+            "log",
+            repo_log,
+            "The log of the repo.",
+            examples=(Example("log", '{"log":["... imported"]}'),),
+        ),
         Route(
             ("POST",),
             "log",
@@ -309,6 +344,7 @@ REPO = RouteTable(
             'Append to the log of the repo. Body: JSON {"log": [lines]}.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+            examples=(Example("log", body='{"log":["alignment done"]}'),),
         ),
         Route(
             ("POST",),
@@ -320,6 +356,16 @@ REPO = RouteTable(
             'Answers {"child": UUID}, and how many "conflicts" were kept.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+            examples=(
+                Example(
+                    "merge",
+                    '{"child":"..."}',
+                    '{"mergeType":"conflict-free","parents":["{ann}","{cat}"],"note":"both"}',
+                ),
+                Example(
+                    "merge", '{"child":"...","conflicts":1}', '{"mergeType":"three-way","parents":["{bob}","{ann}"]}'
+                ),
+            ),
         ),
         Route(
             ("POST",),
@@ -329,18 +375,32 @@ REPO = RouteTable(
             '{"data": [names], "parents": [UUIDs], "note"}.',
             right=Right.WRITE,
             max_body=_TEXT_BODY,
+            examples=(
+                Example(
+                    "resolve", '{"child":"..."}', '{"data":["kv"],"parents":["{ann}","{bob}"],"note":"ann is right"}'
+                ),
+            ),
         ),
         Route(
             ("GET", "HEAD"),
             "branch-versions/{branch}",
             branch_versions,
             "UUIDs from the leaf of a branch to the root; [] if there is no such branch.",
+            examples=(Example("branch-versions/master", '["{open}","{root}"]'),),
         ),
     )
 )
 
 
-def _node(methods: tuple[str, ...], pattern: str, handler: Any, doc: str, *, on_locked: bool = False) -> Route:
+def _node(
+    methods: tuple[str, ...],
+    pattern: str,
+    handler: Any,
+    doc: str,
+    *,
+    on_locked: bool = False,
+    examples: tuple[Example, ...] = (),
+) -> Route:
     writes = "POST" in methods
     return Route(
         methods,
@@ -351,26 +411,76 @@ def _node(methods: tuple[str, ...], pattern: str, handler: Any, doc: str, *, on_
         right=Right.WRITE if writes else Right.READ,
         cache=Cache.LIVE,
         max_body=_TEXT_BODY,
+        examples=examples,
     )
 
 
 _READ = ("GET", "HEAD")
 NODE = RouteTable(
     (
-        _node(_READ, "note", note, "The note of the version."),
-        _node(("POST",), "note", set_note, 'Set the note. Body: JSON {"note": text}.'),
-        _node(_READ, "log", node_log, "The log of the version."),
-        _node(("POST",), "log", add_node_log, 'Append to the log. Body: JSON {"log": [lines]}.'),
-        _node(_READ, "status", status, "Whether the version is locked."),
-        _node(_READ, "commit", status, "Whether the version is locked."),
-        _node(("POST",), "commit", commit, 'Commit: lock the version for good. Body: JSON {"note", "log"}.'),
-        _node(_READ, "hash", version_hash, "The hash of a committed version: the id of its commit object."),
+        _node(
+            _READ,
+            "note",
+            note,
+            "The note of the version.",
+            examples=(Example("note", '{"note":"first volume"}', version="root"),),
+        ),
+        _node(
+            ("POST",),
+            "note",
+            set_note,
+            'Set the note. Body: JSON {"note": text}.',
+            examples=(Example("note", body='{"note":"neurons named"}'),),
+        ),
+        _node(
+            _READ,
+            "log",
+            node_log,
+            "The log of the version.",
+            examples=(Example("log", '{"log":["... stained"]}', version="root"),),
+        ),
+        _node(
+            ("POST",),
+            "log",
+            add_node_log,
+            'Append to the log. Body: JSON {"log": [lines]}.',
+            examples=(Example("log", body='{"log":["synapses found"]}'),),
+        ),
+        _node(
+            _READ,
+            "status",
+            status,
+            "Whether the version is locked.",
+            examples=(Example("status", '{"Locked":false}'),),
+        ),
+        _node(
+            _READ,
+            "commit",
+            status,
+            "Whether the version is locked.",
+            examples=(Example("commit", '{"Locked":true}', version="root"),),
+        ),
+        _node(
+            ("POST",),
+            "commit",
+            commit,
+            'Commit: lock the version for good. Body: JSON {"note", "log"}.',
+            examples=(Example("commit", '{"committed":"..."}', '{"note":"neurons named","log":["checked by ann"]}'),),
+        ),
+        _node(
+            _READ,
+            "hash",
+            version_hash,
+            "The hash of a committed version: the id of its commit object.",
+            examples=(Example("hash", '{"hash":"..."}', version="root"),),
+        ),
         _node(
             ("POST",),
             "newversion",
             new_version,
             'Make an open child on the same branch. Body, optional: JSON {"note", "uuid"}.',
             on_locked=True,
+            examples=(Example("newversion", '{"child":"..."}', '{"note":"second pass"}', version="ann"),),
         ),
         _node(
             ("POST",),
@@ -378,6 +488,7 @@ NODE = RouteTable(
             new_branch,
             'Make an open child on a new branch. Body: JSON {"branch", "note", "uuid"}, the first required.',
             on_locked=True,
+            examples=(Example("branch", '{"child":"..."}', '{"branch":"trial"}', version="root"),),
         ),
         _node(
             ("POST",),
@@ -385,6 +496,7 @@ NODE = RouteTable(
             tag,
             'Give a committed version a name: a committed child that has the tag for its UUID. Body: JSON {"tag"}.',
             on_locked=True,
+            examples=(Example("tag", '{"child":"v1"}', '{"tag":"v1"}', version="root"),),
         ),
     )
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 import httpx
 import pytest
 
 from dagdvid.api.bind import create_app
-from dagdvid.api.help import openapi
+from dagdvid.api.openapi import openapi
 from dagdvid.config import Config
-from dagdvid.helptext import datatype_help, installed
+from dagdvid.helptext import datatype_help, example_help, installed
 from dagdvid.server import Server
 
 
@@ -38,6 +39,30 @@ async def test_the_page_links_to_all_types(web, path):
     assert {f"/api/help/{kind.name}" for kind in installed()} <= set(links)
     for link in links:
         assert (await web.get(link)).status_code == 200, link
+
+
+async def test_the_page_has_every_route_and_example(web, real):
+    page = (await web.get("/api/help")).text
+    for _, prefix, table in real.tables():
+        for route in table:
+            assert f"<h3>{', '.join(route.methods)} {prefix}{route.pattern.lstrip('/')}</h3>" in page
+            for example in route.examples:
+                assert escape("\n".join(example_help(prefix, route, example))) in page
+    anchors = re.findall(r'href="#([^"]+)"', page)
+    assert anchors == re.findall(r'<h2 id="([^"]+)">', page)
+    assert {"the-server", "repos", "versions", "every-data-instance", "keyvalue", "roi"} <= set(anchors)
+
+
+async def test_openapi_has_the_examples(web, real):
+    paths = (await web.get("/api/openapi.json")).json()["paths"]
+    raw = paths["/api/node/{uuid}/{data}/raw/{dims}/{size}/{offset}"]["get"]
+    values = {parameter["name"]: parameter.get("example") for parameter in raw["parameters"]}
+    assert values == {"uuid": None, "data": None, "dims": "0_1_2", "size": "64_64_64", "offset": "0_0_0"} | {
+        name: values[name] for name in ("roi", "attenuation", "throttle")
+    }
+    assert values["roi"] == "region"
+    branch = paths["/api/node/{uuid}/branch"]["post"]["requestBody"]["content"]["application/octet-stream"]
+    assert branch["examples"] == {"1": {"value": '{"branch":"trial"}'}}
 
 
 async def test_the_help_of_a_type(web):

@@ -17,7 +17,7 @@ from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import AXES_3D, COORDINATE_LIMIT, Box, Point, parse_axes, parse_box, parse_point
 from dagdvid.interchange.images import encode_image, image_format
-from dagdvid.routes import MAX_BODY, Cache, Reply, Request, Right, Route, RouteTable
+from dagdvid.routes import MAX_BODY, Cache, Example, Reply, Request, Right, Route, RouteTable
 
 __all__ = ["ROUTES"]
 
@@ -187,6 +187,11 @@ ROUTES = RouteTable(
             query=_MASK,
             throttled=_is_volume,
             hot=True,
+            examples=(
+                Example("raw/0_1_2/64_64_64/0_0_0", 64**3),
+                Example("raw/xy/64_64/0_0_10/png", "..."),
+                Example("raw/0_1_2/64_64_64/0_0_0?roi=region&attenuation=3", 64**3),
+            ),
         ),
         Route(
             ("POST",),
@@ -202,6 +207,7 @@ ROUTES = RouteTable(
                 **_THROTTLE,
             },
             throttled=_is_volume,
+            examples=(Example("raw/0_1_2/64_32_32/64_0_0", body=64 * 32 * 32),),
         ),
         Route(
             ("GET",),
@@ -212,6 +218,7 @@ ROUTES = RouteTable(
             cache=Cache.CONTENT,
             query=_MASK,
             throttled=_is_volume,
+            examples=(Example("isotropic/xz/64_64/0_10_0/jpg:80", "..."),),
         ),
         Route(
             ("GET",),
@@ -222,6 +229,7 @@ ROUTES = RouteTable(
             cache=Cache.CONTENT,
             query=_THROTTLE,
             throttled=_always,
+            examples=(Example("arb/0_0_0/400_0_400/0_400_0/8/png", "..."),),
         ),
         Route(
             ("GET",),
@@ -230,6 +238,7 @@ ROUTES = RouteTable(
             "A number of blocks along x, from the block at X_Y_Z (in blocks) on: the voxels of one after those of the "
             "other. Each byte of a block that was never stored is the background.",
             cache=Cache.CONTENT,
+            examples=(Example("blocks/0_0_0/2", 2 * 32**3),),
         ),
         Route(
             ("POST",),
@@ -239,6 +248,7 @@ ROUTES = RouteTable(
             mutates=True,
             right=Right.WRITE,
             query={"mutate": "true says that stored voxels are overwritten; accepted, and not needed here"},
+            examples=(Example("blocks/0_0_0/2", body=2 * 32**3),),
         ),
         Route(
             ("GET",),
@@ -252,6 +262,10 @@ ROUTES = RouteTable(
                 **_THROTTLE,
             },
             throttled=_always,
+            examples=(
+                Example("subvolblocks/64_64_64/0_0_0?compression=uncompressed", 8 * (16 + 32**3)),
+                Example("subvolblocks/32_32_32/640_0_0"),
+            ),
         ),
         Route(
             ("GET",),
@@ -264,12 +278,14 @@ ROUTES = RouteTable(
                 "compression": "as for subvolblocks",
                 "prefetch": "on or true: nothing is sent",
             },
+            examples=(Example("specificblocks?blocks=0,0,0,1,0,0&compression=uncompressed", 2 * (16 + 32**3)),),
         ),
         Route(
             ("GET",),
             "metadata",
             get_metadata,
             "Axes with resolution, units, size and offset, and the properties of the volume.",
+            examples=(Example("metadata", '{"Axes":[...],"Properties":{...}}'),),
         ),
         *volumes.ROUTES,
     ),

@@ -13,7 +13,7 @@ from dagdvid.datatypes.keyvalue.ranges import requested_range, satisfiable
 from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest, KeyAbsent
 from dagdvid.interchange.keyvalues import read_keys, read_keyvalues
-from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, text_reply
+from dagdvid.routes import Cache, Example, Reply, Request, Right, Route, RouteTable, text_reply
 
 __all__ = ["ROUTES"]
 
@@ -161,8 +161,21 @@ ROUTES = RouteTable(
             cache=Cache.CONTENT,
             query=_PART,
             hot=True,
+            examples=(
+                Example("key/neuron-1", '{"type":"Mi1"}'),
+                Example("key/neuron-1?byte_start=9&byte_end=11", "Mi1"),
+                Example("key/nothing", "...", status=404),
+            ),
         ),
-        Route(("HEAD",), "key/{key}", head_key, "200 if the key is there, else 404.", cache=Cache.CONTENT, hot=True),
+        Route(
+            ("HEAD",),
+            "key/{key}",
+            head_key,
+            "200 if the key is there, else 404.",
+            cache=Cache.CONTENT,
+            hot=True,
+            examples=(Example("key/neuron-1"),),
+        ),
         Route(
             ("POST",),
             "key/{key}",
@@ -171,6 +184,7 @@ ROUTES = RouteTable(
             mutates=True,
             right=Right.WRITE,
             hot=True,
+            examples=(Example("key/neuron-4", body='{"type":"T4a"}'),),
         ),
         Route(
             ("DELETE",),
@@ -179,14 +193,23 @@ ROUTES = RouteTable(
             "Removes a key; no error if it is not there.",
             mutates=True,
             right=Right.WRITE,
+            examples=(Example("key/neuron-1"),),
         ),
-        Route(_ANY, "keys", get_keys, "All keys as a JSON list, in byte order.", cache=Cache.CONTENT),
+        Route(
+            _ANY,
+            "keys",
+            get_keys,
+            "All keys as a JSON list, in byte order.",
+            cache=Cache.CONTENT,
+            examples=(Example("keys", '["neuron-1","neuron-2"]'),),
+        ),
         Route(
             _ANY,
             "keyrange/{key1}/{key2}",
             get_keyrange,
             "The keys from key1 to key2, both included, as a JSON list in byte order.",
             cache=Cache.CONTENT,
+            examples=(Example("keyrange/neuron-2/z", '["neuron-2"]'),),
         ),
         Route(
             ("GET",),
@@ -195,6 +218,9 @@ ROUTES = RouteTable(
             "The keys from key1 to key2, both included, with their values: a protobuf message KeyValues, JSON or tar.",
             cache=Cache.CONTENT,
             query=_FORMATS,
+            examples=(
+                Example("keyrangevalues/a/z?json=true", '{"neuron-1":{"type":"Mi1"},"neuron-2":{"type":"Tm3"}}'),
+            ),
         ),
         Route(
             ("GET",),
@@ -205,6 +231,7 @@ ROUTES = RouteTable(
             cache=Cache.CONTENT,
             query=_FORMATS,
             hot=True,
+            examples=(Example("keyvalues?json=true", '{"neuron-2":{"type":"Tm3"}}', '["neuron-2"]'),),
         ),
         Route(
             ("POST",),
@@ -214,6 +241,7 @@ ROUTES = RouteTable(
             mutates=True,
             right=Right.WRITE,
             hot=True,
+            examples=(Example("keyvalues", body=b"\n\x0e\n\x08neuron-5\x12\x02{}"),),
         ),
     ),
     surplus=True,

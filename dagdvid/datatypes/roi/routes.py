@@ -13,7 +13,7 @@ from dagdvid.datatypes.spans import of_json
 from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import AXES_3D, COORDINATE_LIMIT, Point, parse_axes, parse_box
-from dagdvid.routes import MAX_BODY, Cache, Reply, Request, Right, Route, RouteTable, json_reply
+from dagdvid.routes import MAX_BODY, Cache, Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["ROUTES"]
 
@@ -70,6 +70,7 @@ ROUTES = RouteTable(
             get_roi,
             "The region as a JSON list of spans of blocks, [z, y, x0, x1], x1 included, in this order.",
             cache=Cache.CONTENT,
+            examples=(Example("roi", "[[0,0,0,1],[0,1,0,0]]"),),
         ),
         Route(
             ("POST",),
@@ -78,14 +79,24 @@ ROUTES = RouteTable(
             "Makes the region of the spans in the body, as GET gives them, in any order, in place of what it was.",
             mutates=True,
             right=Right.WRITE,
+            examples=(Example("roi", body="[[0,0,0,1],[1,0,0,1]]"),),
         ),
-        Route(("DELETE",), "roi", delete_roi, "Empties the region.", mutates=True, right=Right.WRITE),
+        Route(
+            ("DELETE",),
+            "roi",
+            delete_roi,
+            "Empties the region.",
+            mutates=True,
+            right=Right.WRITE,
+            examples=(Example("roi"),),
+        ),
         Route(
             ("GET",),
             "mask/{dims}/{size}/{offset}",
             get_mask,
             "A byte for each voxel of a box, x fastest, then y, then z: 1 inside the region, 0 outside. dims is 0_1_2.",
             cache=Cache.CONTENT,
+            examples=(Example("mask/0_1_2/64_64_32/0_0_0", 64 * 64 * 32),),
         ),
         Route(
             ("POST",),
@@ -93,6 +104,7 @@ ROUTES = RouteTable(
             post_ptquery,
             "Takes a JSON list of voxels [x, y, z] and answers a list of true and false: which are inside the region.",
             on_locked=True,
+            examples=(Example("ptquery", "[true,false]", "[[10,10,10],[40,40,10]]"),),
         ),
         Route(
             ("GET",),
@@ -104,6 +116,7 @@ ROUTES = RouteTable(
                 "batchsize": "blocks of a box along each axis; must be given",
                 "optimized": "true or on: boxes fitted to the region, of at most that size, not cubes on a grid",
             },
+            examples=(Example("partition?batchsize=2", "{...}"),),
         ),
     ),
     surplus=True,
