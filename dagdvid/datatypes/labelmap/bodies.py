@@ -28,6 +28,7 @@ from dagdvid.kernels import morton
 
 __all__ = [
     "BODIES",
+    "NO_MARK",
     "POSTED",
     "SPACES",
     "Body",
@@ -45,7 +46,8 @@ BODIES, POSTED = "bodies", "posted"
 SPACES = (SUPERVOXELS, counts.INDEX, MAPPING, BODIES, members.MEMBERS, POSTED, MAXIMA, "marks")
 """All key spaces of bodies."""
 _RECORD = struct.Struct("<QQ8sB")
-_PART = 1 << 14
+NO_MARK = bytes(8)
+"""The mark of a body of which only the voxels were ever written."""
 
 
 class Body(NamedTuple):
@@ -71,7 +73,7 @@ def find(view: Snapshot, labels: NDArray[np.uint64]) -> list[Body | None]:
     for label, raw in zip(wanted, records, strict=True):
         if raw is None:
             total = next(totals)
-            found.append(total and Body(label, total.voxels, 1, total.mark, recorded=False))
+            found.append(total and Body(label, total.voxels, 1, NO_MARK, recorded=False))
         elif not raw:
             found.append(None)
         else:
@@ -116,11 +118,11 @@ def remove(txn: Txn, labels: Iterable[int]) -> None:
 Blocks = Iterable[tuple[tuple[int, int, int], Mapping[int, int], Mapping[int, int]]]
 
 
-def note_blocks(txn: Txn, blocks: Blocks, mark: bytes) -> None:
+def note_blocks(txn: Txn, blocks: Blocks) -> None:
     """Have indices follow voxels of scale 0 that change.
 
     blocks: coordinates z, y, x of each block, the voxels that each supervoxel had there, and those that it has now; 0
-    among them is passed over. mark: of the record in the mutation log (`Txn.log`).
+    among them is passed over. Who changed a body last stays as it was: that is who last merged it or the like.
     """
     changes: dict[int, dict[int, int]] = {}
     listed = list(blocks)
@@ -133,12 +135,12 @@ def note_blocks(txn: Txn, blocks: Blocks, mark: bytes) -> None:
                 changes.setdefault(label, {})[code] = count
     changes.pop(0, None)
     if changes:
-        note_changes(txn, changes, mark)
+        note_changes(txn, changes)
 
 
-def note_changes(txn: Txn, changes: Mapping[int, dict[int, int]], mark: bytes) -> None:
+def note_changes(txn: Txn, changes: Mapping[int, dict[int, int]]) -> None:
     """As `note_blocks`: for each supervoxel, its voxels by block code (0: none any more)."""
-    moved = counts.update(txn, changes, mark)
+    moved = counts.update(txn, changes)
     labels = np.array(sorted(moved), np.uint64)
     raise_max(txn, int(labels[-1]))
     owner = {label: body or label for label, body in zip(labels.tolist(), stored(txn, labels), strict=True)}
@@ -149,7 +151,7 @@ def note_changes(txn: Txn, changes: Mapping[int, dict[int, int]], mark: bytes) -
         groups.setdefault(body, []).append(label)
     for body in [body for body, group in groups.items() if group == [body] and recorded[body] is None]:
         del groups[body]  # a supervoxel that is its own body needs no record
-    _follow(txn, groups, moved, recorded, mark)
+    _follow(txn, groups, moved, recorded)
 
 
 def _follow(
@@ -157,7 +159,6 @@ def _follow(
     groups: Mapping[int, Sequence[int]],
     moved: Mapping[int, counts.Change],
     recorded: Mapping[int, bytes | None],
-    mark: bytes,
 ) -> None:
     """Give bodies the supervoxels that came, take those that went, and set their sizes."""
     gone = {
@@ -172,9 +173,9 @@ def _follow(
         raw = recorded[body]
         had = raw is not None
         if raw:
-            voxels, n, _, posted = _RECORD.unpack(raw)
+            voxels, n, mark, posted = _RECORD.unpack(raw)
         else:
-            posted = 0
+            mark, posted = NO_MARK, 0
             total = None if had or body in moved else counts.totals(txn, np.array([body], np.uint64))[0]
             voxels, n = (total.voxels, 1) if total else (0, 0)
             members.add(txn, body, np.array([body] * n, np.uint64))

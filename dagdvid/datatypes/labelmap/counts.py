@@ -1,9 +1,9 @@
 """Where supervoxels lie: for each, the voxels that it has in each block (SPEC 9.7).
 
-The space `supervoxels` has a record under each supervoxel (8 bytes big-endian): voxels u64, the mark of the last change
-(8 bytes), blocks u32, and then, of up to `INLINE` blocks, their codes u64 ascending and their voxels u32. Of more, the
-codes of chunks u64, ascending: a chunk is 16 blocks wide, its code is that of its blocks >> 12. The space `index` has
-them under supervoxel || chunk (7 bytes big-endian): the low 12 bits of the codes u16 ascending, and the voxels u32.
+The space `supervoxels` has a record under each supervoxel (8 bytes big-endian): voxels u64, blocks u32, and then, of up
+to `INLINE` blocks, their codes u64 ascending and their voxels u32. Of more, the codes of chunks u64, ascending: a chunk
+is 16 blocks wide, its code is that of its blocks >> 12. The space `index` has them under supervoxel || chunk (7 bytes
+big-endian): the low 12 bits of the codes u16 ascending, and the voxels u32.
 A code is the Morton code of a block's coordinates (SPEC 9.4).
 """
 
@@ -23,8 +23,8 @@ __all__ = ["INDEX", "INLINE", "SUPERVOXELS", "Table", "Totals", "key_of", "keys_
 
 SUPERVOXELS, INDEX = "supervoxels", "index"
 INLINE = 40
-"""Blocks that a record lists itself: 500 bytes, which stand inline in the tree."""
-_HEAD = struct.Struct("<Q8sI")
+"""Blocks that a record lists itself: 492 bytes, which stand inline in the tree."""
+_HEAD = struct.Struct("<QI")
 _LOW_BITS = 12
 _LOW = (1 << _LOW_BITS) - 1
 
@@ -36,7 +36,6 @@ class Totals(NamedTuple):
     """What a record says before its blocks."""
 
     voxels: int
-    mark: bytes
     blocks: int
 
 
@@ -83,7 +82,7 @@ def read(view: Snapshot, supervoxels: NDArray[np.uint64]) -> Table:
     small: list[tuple[int, bytes]] = []
     large: list[tuple[int, bytes]] = []
     for label, raw in there:
-        (small if int.from_bytes(raw[16:20], "little") <= INLINE else large).append((label, raw))
+        (small if int.from_bytes(raw[8:12], "little") <= INLINE else large).append((label, raw))
     parts = [_small(small)] if small else []
     if large:
         parts.append(_large(view, large))
@@ -133,23 +132,23 @@ class Change(NamedTuple):
     after: int
 
 
-def update(txn: Txn, changes: Mapping[int, Counts], mark: bytes) -> dict[int, Change]:
+def update(txn: Txn, changes: Mapping[int, Counts]) -> dict[int, Change]:
     """Set the voxels that supervoxels have in some blocks; 0 for none any more.
 
-    changes: for each supervoxel, voxels by block code. mark: of the record in the mutation log.
+    changes: for each supervoxel, voxels by block code.
     """
     labels = sorted(changes)
     records = txn.get_many(SUPERVOXELS, [key_of(label) for label in labels])
     found: dict[int, Change] = {}
     puts: list[tuple[bytes, bytes]] = []
     for label, raw in zip(labels, records, strict=True):
-        head = Totals(0, b"", 0) if raw is None else Totals(*_HEAD.unpack_from(raw))
+        head = Totals(0, 0) if raw is None else Totals(*_HEAD.unpack_from(raw))
         if head.blocks > INLINE and raw is not None:
-            made = _update_large(txn, label, head, _chunks(raw), changes[label], mark)
+            made = _update_large(txn, label, head, _chunks(raw), changes[label])
         else:
             blocks = {} if raw is None else _unpacked(raw, head.blocks)
             blocks.update(changes[label])
-            made = _made(txn, label, {code: count for code, count in blocks.items() if count}, mark)
+            made = _made(txn, label, {code: count for code, count in blocks.items() if count})
         if made is not None:
             puts.append((key_of(label), made))
         elif raw is not None:
@@ -164,13 +163,13 @@ def _unpacked(raw: bytes, n: int) -> Counts:
     return dict(zip(codes, struct.unpack_from(f"<{n}I", raw, _HEAD.size + 8 * n), strict=True))
 
 
-def _made(txn: Txn, label: int, blocks: Counts, mark: bytes) -> bytes | None:
+def _made(txn: Txn, label: int, blocks: Counts) -> bytes | None:
     """The record of a supervoxel that has these blocks and no chunks so far; chunks are put. None: it has no blocks."""
     if not blocks:
         return None
     n = len(blocks)
     codes = sorted(blocks)
-    head = _HEAD.pack(sum(blocks.values()), mark, n)
+    head = _HEAD.pack(sum(blocks.values()), n)
     if n <= INLINE:
         return head + struct.pack(f"<{n}Q{n}I", *codes, *(blocks[code] for code in codes))
     chunks = sorted({code >> _LOW_BITS for code in codes})
@@ -195,9 +194,7 @@ def _packed(counts: Counts) -> bytes:
     return struct.pack(f"<{n}H{n}I", *lows, *(counts[low] for low in lows))
 
 
-def _update_large(
-    txn: Txn, label: int, head: Totals, chunks: Sequence[int], changes: Counts, mark: bytes
-) -> bytes | None:
+def _update_large(txn: Txn, label: int, head: Totals, chunks: Sequence[int], changes: Counts) -> bytes | None:
     """As `_made`, for a supervoxel that has chunks: only those are read and written that change."""
     known = set(chunks)
     changed = _by_chunk(changes.items())
@@ -222,13 +219,13 @@ def _update_large(
             known.discard(chunk)
     txn.put_many(INDEX, puts)
     if n > INLINE:
-        return _HEAD.pack(voxels, mark, n) + struct.pack(f"<{len(known)}Q", *sorted(known))
+        return _HEAD.pack(voxels, n) + struct.pack(f"<{len(known)}Q", *sorted(known))
     keys = {chunk: _chunk_key(label, chunk) for chunk in known}  # few are left: back into the record
     rest = dict(zip(keys, txn.get_many(INDEX, list(keys.values())), strict=True))
     blocks = {chunk << _LOW_BITS | low: c for chunk, raw in rest.items() for low, c in _unpacked_chunk(raw).items()}
     for key in keys.values():
         txn.delete(INDEX, key)
-    return _made(txn, label, blocks, mark)
+    return _made(txn, label, blocks)
 
 
 def _unpacked_chunk(raw: bytes | None) -> Counts:

@@ -130,7 +130,7 @@ def test_indices_equal_a_recount(labelmap: Callable[[], tuple[Server, Data]], st
             for label, body in fresh.items():
                 mapping.set_mapping(txn, np.array([label], np.uint64), body)
             changes = [(at, model.blocks.get(at, {}), after) for at, after in writes.items()]
-            bodies.note_blocks(txn, changes, b"markmark")
+            bodies.note_blocks(txn, changes)
 
         view = transact(server, data, run)
         model.blocks |= writes
@@ -149,7 +149,7 @@ def test_a_supervoxel_of_many_blocks(labelmap: Callable[[], tuple[Server, Data]]
             server,
             data,
             lambda txn, w=writes: bodies.note_blocks(
-                txn, [(at, model.blocks.get(at, {}), new) for at, new in w.items()], b"12345678"
+                txn, [(at, model.blocks.get(at, {}), new) for at, new in w.items()]
             ),
         )
         model.blocks |= writes
