@@ -19,8 +19,8 @@ PATIENCE = 60.0
 class ServerProcess:
     """A server on a data directory, started at once; as a context manager it is stopped at the end."""
 
-    def __init__(self, data: Path, http: str) -> None:
-        """Start it and wait until it listens.
+    def __init__(self, data: Path, http: str, *more: str) -> None:
+        """Start it, with further words for `dagdvid serve`, and wait until it listens.
 
         Raises:
             UnavailableError: it does not; it has said why on standard error.
@@ -28,7 +28,7 @@ class ServerProcess:
         self.data = data
         # A session of its own keeps a Ctrl-C at the terminal from it: whoever started it also stops it.
         # -P: the installed program, not a folder of its name where the user stands: a checkout has no dagdvid/api.
-        words = [sys.executable, "-P", "-m", "dagdvid", "serve", "--data", str(data), "--http", http, "--quiet"]
+        words = [sys.executable, "-P", "-m", "dagdvid", "serve", "--data", str(data), "--http", http, "--quiet", *more]
         self._process = subprocess.Popen(  # noqa: S603 - no shell, our own program
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
