@@ -68,6 +68,7 @@ OUTSIDERS: dict[str, set[str]] = {
     "sqlite3": {"objects", "repo"},
     "sqlite_utils": {"objects", "repo"},
     "click": {"cli"},
+    "numba": {"kernels"},
 }
 """Libraries that stay in one place, and where."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dagdvid.kernels.twins import Twin
+
 __all__ = ["downres", "downres_ref"]
 
 
@@ -14,7 +16,7 @@ def downres(voxels: NDArray[np.uint64]) -> NDArray[np.uint64]:
     Args:
         voxels: [z, y, x], edges even.
     """
-    return downres_ref(voxels)
+    return _downres(voxels)
 
 
 def downres_ref(voxels: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -24,3 +26,6 @@ def downres_ref(voxels: NDArray[np.uint64]) -> NDArray[np.uint64]:
     votes[ballots == 0] = 0
     winners: NDArray[np.uint64] = np.where(votes == votes.max(axis=0), ballots, np.uint64(2**64 - 1)).min(axis=0)
     return winners
+
+
+_downres = Twin(downres_ref, "downres")

@@ -1,60 +1,62 @@
 """DVID's compressed label blocks: voxels to bytes and back, and what needs no voxels. `labelblocks_ref` has the format.
 
-Blocks are arrays [z, y, x] of uint64 in C order. Bytes that a client sent are a BadRequest where they are malformed.
-A few bytes can stand for 1024^3 voxels: look at `shape` before you decode what a client sent.
+Blocks are arrays [z, y, x] of uint64. Bytes that a client sent are a BadRequest where they are malformed. A few bytes
+can stand for 1024^3 voxels: look at `shape` before you decode what a client sent.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from dagdvid.errors import BadRequest
-from dagdvid.kernels.labelblocks_ref import HEADER, MAX_EDGE, SUB, counts_ref, decode_ref, encode_ref
+from dagdvid.kernels import labelblocks_ref
+from dagdvid.kernels.labelblocks_ref import HEADER, SUB, Counted, labels_in, shape
+from dagdvid.kernels.twins import Twin
 
-__all__ = ["Counted", "canonical", "check", "counts", "decode", "encode", "labels_in", "relabel", "shape", "solid"]
+__all__ = [
+    "Counted",
+    "canonical",
+    "check",
+    "counts",
+    "decode",
+    "encode",
+    "encode_counted",
+    "labels_in",
+    "mask",
+    "relabel",
+    "shape",
+    "solid",
+]
 
 Mapping = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """Labels, ascending, and what each becomes."""
 
-
-class Counted(NamedTuple):
-    """A block in its canonical form, and its voxels of each label."""
-
-    data: bytes
-    labels: NDArray[np.uint64]
-    """Ascending, without 0."""
-    counts: NDArray[np.int64]
-
-
-def shape(data: bytes | memoryview) -> tuple[int, int, int]:
-    """Voxels along z, y, x, from the header alone.
-
-    Raises:
-        BadRequest: there is no such header.
-    """
-    if len(data) < HEADER:
-        raise BadRequest(f"malformed label block: {len(data)} bytes are too few")
-    gx, gy, gz = (int(number) for number in np.frombuffer(data, "<u4", 3))
-    if not all(2 <= edge <= MAX_EDGE for edge in (gx, gy, gz)):
-        raise BadRequest(f"malformed label block: {gx} x {gy} x {gz} sub-blocks")
-    return SUB * gz, SUB * gy, SUB * gx
+_MODULE = "labelblocks"
+_decode = Twin(labelblocks_ref.decode_ref, _MODULE)
+_encode = Twin(labelblocks_ref.encode_ref, _MODULE)
+_canonical = Twin(labelblocks_ref.canonical_ref, _MODULE)
+_check = Twin(labelblocks_ref.check_ref, _MODULE)
+_counts = Twin(labelblocks_ref.counts_ref, _MODULE)
+_mask = Twin(labelblocks_ref.mask_ref, _MODULE)
 
 
 def decode(data: bytes | memoryview) -> NDArray[np.uint64]:
-    """The voxels of a block.
+    """The voxels of a block, in C order.
 
     Raises:
         BadRequest: malformed.
     """
-    return decode_ref(data)
+    return _decode(data)
 
 
 def encode(block: NDArray[np.uint64]) -> bytes:
     """The canonical form of a block whose edges are multiples of 8, from 16 to 1024."""
-    return encode_ref(block)
+    return _encode(block).data
+
+
+def encode_counted(block: NDArray[np.uint64]) -> Counted:
+    """The canonical form of such a block, and its counts: both at the price of one."""
+    return _encode(block)
 
 
 def canonical(data: bytes | memoryview) -> Counted:
@@ -63,29 +65,16 @@ def canonical(data: bytes | memoryview) -> Counted:
     Raises:
         BadRequest: malformed.
     """
-    block = decode(data)
-    return Counted(encode(block), *counts_ref(block))
+    return _canonical(data)
 
 
-def check(data: bytes | memoryview) -> None:
-    """See that a block is well-formed, canonical or not.
-
-    Raises:
-        BadRequest: malformed.
-    """
-    decode(data)
-
-
-def labels_in(data: bytes | memoryview) -> NDArray[np.uint64]:
-    """The label table alone: in canonical blocks, the labels that occur (0, too), by first appearance.
+def check(data: bytes | memoryview) -> bool:
+    """Whether a block is in its canonical form.
 
     Raises:
-        BadRequest: the table is cut short.
+        BadRequest: it is no block at all.
     """
-    count = int.from_bytes(data[12:HEADER], "little")
-    if not count or len(data) < HEADER + 8 * count:
-        raise BadRequest(f"malformed label block: {count} labels in {len(data)} bytes")
-    return np.frombuffer(data, "<u8", count, HEADER)
+    return _check(data)
 
 
 def counts(data: bytes | memoryview | NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -94,7 +83,16 @@ def counts(data: bytes | memoryview | NDArray[np.uint64]) -> tuple[NDArray[np.ui
     Raises:
         BadRequest: malformed.
     """
-    return counts_ref(data if isinstance(data, np.ndarray) else decode(data))
+    return labelblocks_ref.count_ref(data) if isinstance(data, np.ndarray) else _counts(data)
+
+
+def mask(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which voxels [z, y, x] of a block have one of some labels.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    return _mask(data, labels)
 
 
 def relabel(data: bytes | memoryview, mapping: Mapping) -> bytes:

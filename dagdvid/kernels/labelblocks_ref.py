@@ -1,4 +1,4 @@
-"""The plain twin of `labelblocks`: DVID's compressed label blocks with whole-array numpy, and the format in words.
+"""The plain form of `labelblocks`: DVID's compressed label blocks with whole arrays, and the format in words.
 
 A block of bx * by * bz voxels is cut into sub-blocks of 8^3, x running fastest (datatype/common/labels/compressed.go):
 
@@ -24,7 +24,20 @@ from numpy.typing import NDArray
 
 from dagdvid.errors import BadRequest
 
-__all__ = ["Parts", "counts_ref", "decode_ref", "encode_ref", "parts"]
+__all__ = [
+    "Counted",
+    "Parts",
+    "canonical_ref",
+    "check_ref",
+    "count_ref",
+    "counts_ref",
+    "decode_ref",
+    "encode_ref",
+    "labels_in",
+    "mask_ref",
+    "parts",
+    "shape",
+]
 
 SUB = 8
 """Voxels along each edge of a sub-block."""
@@ -32,6 +45,15 @@ VOXELS = SUB**3
 HEADER = 16
 MAX_EDGE = 1024 // SUB
 """The most sub-blocks along an axis (MaxSubBlockSize of DVID)."""
+
+
+class Counted(NamedTuple):
+    """A block in its canonical form, and its voxels of each label."""
+
+    data: bytes
+    labels: NDArray[np.uint64]
+    """Ascending, without 0."""
+    counts: NDArray[np.int64]
 
 
 class Parts(NamedTuple):
@@ -46,28 +68,47 @@ class Parts(NamedTuple):
     values: NDArray[np.uint8]
 
 
+def shape(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Voxels along z, y, x, from the header alone.
+
+    Raises:
+        BadRequest: there is no such header.
+    """
+    if len(data) < HEADER + 8:
+        raise BadRequest(f"malformed label block: {len(data)} bytes are too few")
+    gx, gy, gz = (int(number) for number in np.frombuffer(data, "<u4", 3))
+    if not all(2 <= edge <= MAX_EDGE for edge in (gx, gy, gz)):
+        raise BadRequest(f"malformed label block: {gx} x {gy} x {gz} sub-blocks")
+    return SUB * gz, SUB * gy, SUB * gx
+
+
+def labels_in(data: bytes | memoryview) -> NDArray[np.uint64]:
+    """The label table alone: in canonical blocks, the labels that occur (0, too), by first appearance.
+
+    Raises:
+        BadRequest: the table is cut short.
+    """
+    count = int.from_bytes(data[12:HEADER], "little")
+    if not count or len(data) < HEADER + 8 * count:
+        raise BadRequest(f"malformed label block: {count} labels in {len(data)} bytes")
+    return np.frombuffer(data, "<u8", count, HEADER)
+
+
 def parts(data: bytes | memoryview) -> Parts:
     """The tables of a block; the values of its voxels are not looked at.
 
     Raises:
         BadRequest: malformed.
     """
-    if len(data) < HEADER + 8:
-        raise BadRequest(f"malformed label block: {len(data)} bytes are too few")
-    gx, gy, gz, count = (int(number) for number in np.frombuffer(data, "<u4", 4))
-    if not all(2 <= edge <= MAX_EDGE for edge in (gx, gy, gz)):
-        raise BadRequest(f"malformed label block: {gx} x {gy} x {gz} sub-blocks")
-    shape = (SUB * gz, SUB * gy, SUB * gx)
+    size, labels = shape(data), labels_in(data)
+    count = len(labels)
     at = HEADER + 8 * count
-    if count == 0 or at > len(data):
-        raise BadRequest(f"malformed label block: {count} labels in {len(data)} bytes")
-    labels = np.frombuffer(data, "<u8", count, HEADER)
     nothing = np.empty(0, np.uint8)
     if count == 1:
         if at != len(data):
             raise BadRequest(f"malformed label block: {len(data) - at} bytes after its one label")
-        return Parts(shape, labels, nothing.astype(np.uint16), nothing.astype(np.uint32), nothing)
-    subs = gx * gy * gz
+        return Parts(size, labels, nothing.astype(np.uint16), nothing.astype(np.uint32), nothing)
+    subs = size[0] * size[1] * size[2] // VOXELS
     if at + 2 * subs > len(data):
         raise BadRequest("malformed label block: it ends inside the numbers of labels")
     numbers = np.frombuffer(data, "<u2", subs, at)
@@ -81,10 +122,10 @@ def parts(data: bytes | memoryview) -> Parts:
     at += 4 * total
     if total and places.max() >= count:
         raise BadRequest(f"malformed label block: place {places.max()} among {count} labels")
-    size = int(bits_of(numbers).sum(dtype=np.int64)) * (VOXELS // 8)
-    if at + size != len(data):
-        raise BadRequest(f"malformed label block: {len(data) - at} bytes of voxels, not {size}")
-    return Parts(shape, labels, numbers, places, np.frombuffer(data, np.uint8, size, at))
+    packed = int(bits_of(numbers).sum(dtype=np.int64)) * (VOXELS // 8)
+    if at + packed != len(data):
+        raise BadRequest(f"malformed label block: {len(data) - at} bytes of voxels, not {packed}")
+    return Parts(size, labels, numbers, places, np.frombuffer(data, np.uint8, packed, at))
 
 
 def bits_of(numbers: NDArray[np.uint16]) -> NDArray[np.int64]:
@@ -98,17 +139,17 @@ def rows_of(block: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return block.reshape(gz, SUB, gy, SUB, gx, SUB).transpose(0, 2, 4, 1, 3, 5).reshape(-1, VOXELS)
 
 
-def block_of(rows: NDArray[np.uint64], shape: tuple[int, int, int]) -> NDArray[np.uint64]:
+def block_of(rows: NDArray[np.uint64], size: tuple[int, int, int]) -> NDArray[np.uint64]:
     """The inverse of `rows_of`."""
-    gz, gy, gx = (edge // SUB for edge in shape)
-    return rows.reshape(gz, gy, gx, SUB, SUB, SUB).transpose(0, 3, 1, 4, 2, 5).reshape(shape)
+    gz, gy, gx = (edge // SUB for edge in size)
+    return rows.reshape(gz, gy, gx, SUB, SUB, SUB).transpose(0, 3, 1, 4, 2, 5).reshape(size)
 
 
 def decode_ref(data: bytes | memoryview) -> NDArray[np.uint64]:
     """As `labelblocks.decode`, all sub-blocks with equally wide values at once."""
-    shape, labels, numbers, places, values = parts(data)
+    size, labels, numbers, places, values = parts(data)
     if len(labels) == 1:
-        return np.full(shape, labels[0], np.uint64)
+        return np.full(size, labels[0], np.uint64)
     rows = np.zeros((len(numbers), VOXELS), np.uint64)
     firsts = np.cumsum(numbers, dtype=np.int64) - numbers
     single = np.flatnonzero(numbers == 1)
@@ -123,11 +164,11 @@ def decode_ref(data: bytes | memoryview) -> NDArray[np.uint64]:
         if (numbered >= numbers[subs][:, None]).any():
             raise BadRequest("malformed label block: a voxel beyond the labels of its sub-block")
         rows[subs] = labels[places[firsts[subs][:, None] + numbered]]
-    return block_of(rows, shape)
+    return block_of(rows, size)
 
 
-def encode_ref(block: NDArray[np.uint64]) -> bytes:
-    """As `labelblocks.encode`: one sort of all voxels finds who appears first where."""
+def canonical_bytes(block: NDArray[np.uint64]) -> bytes:
+    """The canonical form: one sort of all voxels finds who appears first where."""
     gz, gy, gx = (edge // SUB for edge in block.shape)
     rows = rows_of(block)
     distinct, first, codes = np.unique(rows, return_index=True, return_inverse=True)
@@ -156,8 +197,37 @@ def encode_ref(block: NDArray[np.uint64]) -> bytes:
     return b"".join([head, numbers.astype("<u2").tobytes(), places.astype("<u4").tobytes(), *values])
 
 
-def counts_ref(block: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """As `labelblocks.counts`."""
-    labels, counts = np.unique(block, return_counts=True)
+def count_ref(voxels: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """As `labelblocks.count`."""
+    labels, counts = np.unique(voxels, return_counts=True)
     present = labels != 0
     return labels[present], counts[present]
+
+
+def counts_ref(data: bytes | memoryview) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """As `labelblocks.counts`."""
+    return count_ref(decode_ref(data))
+
+
+def encode_ref(block: NDArray[np.uint64]) -> Counted:
+    """As `labelblocks.encode_counted`."""
+    return Counted(canonical_bytes(block), *count_ref(block))
+
+
+def canonical_ref(data: bytes | memoryview) -> Counted:
+    """As `labelblocks.canonical`."""
+    return encode_ref(decode_ref(data))
+
+
+def check_ref(data: bytes | memoryview) -> bool:
+    """Whether a block is canonical.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    return canonical_ref(data).data == data
+
+
+def mask_ref(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """As `labelblocks.mask`."""
+    return np.isin(decode_ref(data), labels)

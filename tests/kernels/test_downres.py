@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagdvid.kernels import twins
 from dagdvid.kernels.downres import downres, downres_ref
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    twins.load()
+
 
 HIGH = 2**64 - 1
 
