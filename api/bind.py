@@ -15,13 +15,14 @@ from quart import Quart, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
+from dagdvid.errors import Blocked, DagdvidError
 from dagdvid.routes import Cache, Route
 
 from . import help as help_pages
 from .dispatch import METHODS, Dispatch
-from .incoming import decoded_path
+from .incoming import decoded_path, decoded_request
 from .outgoing import cross_origin, response
-from .problems import not_found
+from .problems import not_found, problem
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
@@ -86,12 +87,17 @@ class _Binding:
 
     async def unrouted(self, _: HTTPException) -> Response:
         """The answer where no rule fits the path, or none of those that fit takes the method."""
+        scope, reply = quart.request.scope, not_found()
+        try:
+            await self.dispatch.admitted(decoded_request(scope, decoded_path(scope), self.server.config))
+        except DagdvidError as error:
+            reply = problem(error, quart.request.path) if isinstance(error, Blocked) else reply
         head = quart.request.method == "HEAD"
-        return await response(not_found(), Cache.LIVE, head=head, path=quart.request.path, pool=self.dispatch.pool)
+        return await response(reply, Cache.LIVE, head=head, path=quart.request.path, pool=self.dispatch.pool)
 
     async def add_cors(self, answer: Response) -> Response:
         """Cross-origin headers for every answer, refusals too."""
-        answer.headers.update(cross_origin(quart.request.scope, self.server.config.cors_domains))
+        answer.headers.update(cross_origin(quart.request.scope, self.server.config))
         return answer
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from dagdvid.errors import DagdvidError, RequestError, StaleRead
-from dagdvid.routes import Cache, Reply, Request, Route
+from dagdvid.routes import EVERYBODY, Cache, Reply, Request, Route, WouldWait
 
 from . import help as help_pages
 from .incoming import ClientGone, Scope, content_length, decoded_request, read_body, spool_body
@@ -81,9 +81,13 @@ class Dispatch:
         if found is None or target.route.mutates or found.scope != "data":
             return None
         try:
-            request = decoded_request(scope, path, target.args, b"", self.server.config)
+            request = decoded_request(scope, path, self.server.config)
+            visitor = self.server.admit(request, wait=False)
+            request = replace(request, args=target.args, visitor=visitor, admin=request.admin or visitor.admin)
             reply = self.server.read_at_once(found, request, AT_ONCE)
             return reply and primed(reply)
+        except WouldWait:
+            return None
         except Exception as error:  # noqa: BLE001 - sorted out below
             return self.refusal(error, scope["method"], path)
 
@@ -99,6 +103,7 @@ class Dispatch:
         try:
             if method == "OPTIONS":
                 return self.options(path), cache
+            asked = await self.admitted(decoded_request(scope, path, self.server.config))
             target = target or self.find(method, path)
             if target is None:
                 return not_found(), cache
@@ -106,10 +111,10 @@ class Dispatch:
             announced, limit = content_length(scope), target.route.max_body
             if target.route.spooled:
                 file = await spool_body(pieces, announced, limit, self.server.config.data)
-                request = decoded_request(scope, path, target.args, b"", self.server.config)
+                request = replace(asked, args=target.args)
                 return await self.pool.run(lambda: _run_on(file, run, request), abandon), cache
             body = await read_body(pieces, announced, limit)
-            request = decoded_request(scope, path, target.args, body, self.server.config)
+            request = replace(asked, args=target.args, body=body)
             written = await self._written_at_once(target, request)
             if written is not None:
                 return written, cache
@@ -118,6 +123,20 @@ class Dispatch:
             raise
         except Exception as error:  # noqa: BLE001 - sorted out below
             return self.refusal(error, method, path), cache
+
+    async def admitted(self, request: Request) -> Request:
+        """The request, once it is known who sends it.
+
+        Raises:
+            DagdvidError: it may not go on; see `Server.admit`.
+        """
+        try:
+            visitor = self.server.admit(request, wait=False)
+        except WouldWait:
+            visitor = await self.pool.run(lambda: self.server.admit(request))
+        if visitor is EVERYBODY:
+            return request
+        return replace(request, visitor=visitor, admin=request.admin or visitor.admin)
 
     async def _written_at_once(self, target: Target, request: Request) -> Reply | None:
         """The reply to a small write of a hot route, prepared on the event loop; None where that cannot be done."""

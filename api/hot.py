@@ -115,7 +115,7 @@ class Hot:
         return Answer(reply.status, headers, b"")
 
     def _headers(self, scope: Scope, reply: Reply, cache: Cache) -> list[tuple[bytes, bytes]]:
-        headers = reply_headers(reply, cache) | cross_origin(scope, self.dispatch.server.config.cors_domains)
+        headers = reply_headers(reply, cache) | cross_origin(scope, self.dispatch.server.config)
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
     async def _stream(self, scope: Scope, reply: Reply, cache: Cache, receive: Any, send: Any) -> None:

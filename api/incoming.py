@@ -15,6 +15,8 @@ from dagdvid.config import Config
 from dagdvid.errors import BadRequest, TooLarge
 from dagdvid.routes import Request
 
+from .proxies import client_address, from_here, is_internal
+
 __all__ = ["ClientGone", "Scope", "content_length", "decoded_path", "decoded_request", "read_body", "spool_body"]
 
 Scope = Any
@@ -100,8 +102,8 @@ async def _timed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise BadRequest(f"the rest of the body did not come within {BODY_TIMEOUT:.0f} s") from None
 
 
-def decoded_request(scope: Scope, path: str, args: dict[str, str], body: bytes, config: Config) -> Request:
-    """The request as handlers see it."""
+def decoded_request(scope: Scope, path: str, config: Config) -> Request:
+    """The request as handlers see it, but for what its route says and its body."""
     query: dict[str, str] = {}
     if scope["query_string"]:
         text = scope["query_string"].decode("utf-8", "surrogateescape")
@@ -110,15 +112,16 @@ def decoded_request(scope: Scope, path: str, args: dict[str, str], body: bytes, 
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    proxies = config.auth.proxies
     return Request(
         method=scope["method"],
         path=path,
-        args=args,
         query=query,
         headers=headers,
-        body=body,
         admin=_same(query.get("admintoken", ""), config.admin_token),
-        local=config.loopback_only,
+        local=config.loopback_only and from_here(headers, config.cors_domains),
+        client=client_address(scope, headers, proxies),
+        internal=bool(proxies) and is_internal(scope, headers, proxies),
     )
 
 

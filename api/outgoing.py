@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from quart import Response
 
+from dagdvid.config import Config
 from dagdvid.errors import DagdvidError
 from dagdvid.routes import Cache, Reply
 
@@ -83,14 +84,17 @@ def _settled(content_type: str, own: tuple[tuple[str, str], ...], cache: Cache, 
     return headers
 
 
-def cross_origin(scope: Scope, domains: tuple[str, ...]) -> dict[str, str]:
-    """The headers that say who else's pages may read the answer to a request."""
-    if not domains:
-        return {}
+def cross_origin(scope: Scope, config: Config) -> dict[str, str]:
+    """The headers that say who else's pages may read the answer to a request, and how long it took."""
+    timing = config.allow_timing and scope["raw_path"].startswith(b"/api/node/") and scope["raw_path"].count(b"/") > 4
+    headers = {"Timing-Allow-Origin": "*"} if timing else {}
+    if not config.cors_domains:
+        return headers
     asked = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
     preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in asked
     requested = asked.get(b"access-control-request-headers", "") if preflight else None
-    return cors_headers(domains, asked.get(b"origin", ""), requested)
+    origin = asked.get(b"origin", "")
+    return headers | cors_headers(config.cors_domains, origin, requested, enforced=config.auth.enforced)
 
 
 async def response(reply: Reply, cache: Cache, *, head: bool, path: str, pool: Pool) -> Response:

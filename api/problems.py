@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dagdvid.errors import (
+    Blocked,
     ConflictError,
     DagdvidError,
     DamageError,
     FateUnknown,
     Forbidden,
     KeyAbsent,
+    NoAccess,
     NoSpace,
     ReadOnly,
     RemoteError,
     RequestError,
     TooLarge,
+    Unauthenticated,
     UnavailableError,
 )
 from dagdvid.routes import Reply
@@ -29,6 +32,9 @@ RETRY_AFTER = 1
 STATUSES: tuple[tuple[type[DagdvidError], int], ...] = (
     (KeyAbsent, 404),
     (TooLarge, 413),
+    (Blocked, 429),
+    (Unauthenticated, 401),
+    (NoAccess, 403),
     (Forbidden, 400),  # DVID refuses a wrong admin token so
     (RequestError, 400),
     (ConflictError, 409),
@@ -53,7 +59,7 @@ def problem(error: DagdvidError, path: str) -> Reply:
     """The answer for an error that was raised on purpose; `path` is the decoded path of the URL."""
     status = status_of(error)
     message = " ".join(str(error).split())
-    if not message.endswith(f"({path})."):
+    if not isinstance(error, Blocked) and not message.endswith(f"({path})."):
         message = f"{message} ({path})."
     headers = {ERROR_HEADER: error.code}
     if status == 503 and not isinstance(error, FateUnknown):  # else a client might do twice what must be done once

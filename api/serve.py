@@ -123,5 +123,5 @@ def run(
 
 
 async def serve_until(stop: asyncio.Event, server: Server, sock: socket.socket) -> None:
-    """Serve on a socket until an event; then finish what runs, for GRACE seconds at most. It takes the socket over."""
-    await SERVERS[server.config.http_server](create_service(server), sock, stop)
+    """Serve on a socket until an event; then finish what runs, for the grace at most. It takes the socket over."""
+    await SERVERS[server.config.http_server](create_service(server), sock, stop, server.config)

@@ -15,23 +15,23 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from dagdvid.config import Config
+
 __all__ = ["SERVERS", "Serve"]
 
 BACKLOG = 1024
-GRACE = 30.0
-"""Seconds that running requests have to finish once the server is told to stop."""
-
 IDLE = 75.0
 """Seconds for which a connection is kept without a request."""
 
 MAX_HEAD = 1 << 20
 """Bytes of a request's first line and headers; clients put long lists of blocks into the query."""
 
-Serve = Callable[[Any, socket.socket, asyncio.Event], Awaitable[None]]
-"""(ASGI application, socket, stop): serve until the event, then finish what runs, for GRACE seconds at most."""
+Serve = Callable[[Any, socket.socket, asyncio.Event, Config], Awaitable[None]]
+"""(ASGI application, socket, stop, configuration): serve until the event, then finish what runs, for the configured
+grace at most."""
 
 
-async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
+async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event, config: Config) -> None:
     """Serve with Uvicorn on httptools."""
     import uvicorn  # noqa: PLC0415 - only the chosen server is loaded
 
@@ -62,7 +62,7 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
             server_header=False,
             backlog=1,
             timeout_keep_alive=int(IDLE),
-            timeout_graceful_shutdown=int(GRACE),
+            timeout_graceful_shutdown=config.grace,
         )
     )
 
@@ -77,17 +77,17 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
         waiter.cancel()
 
 
-async def hypercorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
+async def hypercorn(app: Any, sock: socket.socket, stop: asyncio.Event, config: Config) -> None:
     """Serve with Hypercorn."""
     import hypercorn.asyncio  # noqa: PLC0415 - as above
-    from hypercorn.config import Config  # noqa: PLC0415 - as above
+    from hypercorn.config import Config as Settings  # noqa: PLC0415 - as above
 
-    settings = Config()
+    settings = Settings()
     settings.bind = [f"fd://{sock.detach()}"]
     settings.backlog = BACKLOG
     settings.errorlog = logging.getLogger("dagdvid.hypercorn")
     settings.loglevel = "WARNING"
-    settings.graceful_timeout = GRACE
+    settings.graceful_timeout = config.grace
     settings.h11_max_incomplete_size = MAX_HEAD
     settings.include_server_header = False
     settings.keep_alive_max_requests = sys.maxsize
@@ -97,7 +97,7 @@ async def hypercorn(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
     await asyncio.wait([service, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     # From Python 3.12 on, Hypercorn waits without end for clients that do not read.
-    done, _ = await asyncio.wait([service], timeout=GRACE + 5)
+    done, _ = await asyncio.wait([service], timeout=config.grace + 5)
     if done:
         await service
     else:

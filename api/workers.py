@@ -28,7 +28,7 @@ from dagdvid.config import Config
 from dagdvid.errors import DagdvidError, UnavailableError
 
 from .serve import announce, run, set_up_logging
-from .servers import BACKLOG, GRACE
+from .servers import BACKLOG
 
 __all__ = ["supervise"]
 
@@ -75,7 +75,7 @@ def supervise(config: Config, sock: socket.socket) -> None:
                         member.start()
         finally:
             sock.close()  # so that new clients are refused at once
-            _stop(members, signalled)
+            _stop(members, signalled, config.grace)
 
 
 @dataclass
@@ -172,12 +172,12 @@ def _writer_socket() -> Iterator[tuple[Path, socket.socket]]:
         yield path, listener
 
 
-def _stop(members: list[_Member], signalled: socket.socket) -> None:
+def _stop(members: list[_Member], signalled: socket.socket, grace: float) -> None:
     """Stop the workers, then, as they may still have something to write, the writer."""
     started = [member for member in members if member.started]
     if wait([signalled], 0):
         signalled.recv(1)
-    deadline = time.monotonic() + GRACE + 10
+    deadline = time.monotonic() + grace + 10
     for name in ("worker", "writer"):
         running = [member.process for member in started if member.name == name and member.process.is_alive()]
         for process in running:

@@ -8,6 +8,9 @@
     │   ├── KeyAbsent           the name is right, nothing is stored under it
     │   ├── Locked              the version is committed
     │   ├── Forbidden           the right is missing
+    │   │   ├── Unauthenticated     say who you are
+    │   │   ├── NoAccess            known, but not allowed this
+    │   │   └── Blocked             kept out by name or address
     │   └── TooLarge            above a stated limit
     ├── ConflictError       look again, then retry or merge
     │   ├── StaleRead           what the transaction read has changed since
@@ -35,6 +38,7 @@ from __future__ import annotations
 
 __all__ = [
     "BadRequest",
+    "Blocked",
     "Busy",
     "ConflictError",
     "Corrupt",
@@ -48,6 +52,7 @@ __all__ = [
     "Locked",
     "Lost",
     "MissingObject",
+    "NoAccess",
     "NoSpace",
     "OutOfIds",
     "PackGone",
@@ -57,6 +62,7 @@ __all__ = [
     "RequestError",
     "StaleRead",
     "TooLarge",
+    "Unauthenticated",
     "UnavailableError",
     "Unconfirmed",
     "UnknownName",
@@ -110,6 +116,24 @@ class Forbidden(RequestError):
     """The caller lacks the right."""
 
     code = "forbidden"
+
+
+class Unauthenticated(Forbidden):
+    """The caller must say who it is, or what it said is not believed."""
+
+    code = "unauthenticated"
+
+
+class NoAccess(Forbidden):
+    """The caller is known, and not allowed what it asks."""
+
+    code = "no-access"
+
+
+class Blocked(Forbidden):
+    """The caller is on the server's list of those who are kept out."""
+
+    code = "blocked"
 
 
 class TooLarge(RequestError):

@@ -16,14 +16,18 @@ from typing import IO, Any, NamedTuple
 from dagdvid.errors import BadRequest, DagdvidError
 
 __all__ = [
+    "EVERYBODY",
     "MAX_BODY",
     "Cache",
     "Example",
+    "Reach",
     "Reply",
     "Request",
     "Right",
     "Route",
     "RouteTable",
+    "Visitor",
+    "WouldWait",
     "json_reply",
     "progress_reply",
     "text_reply",
@@ -39,7 +43,7 @@ class Right(Enum):
     READ = "read"
     WRITE = "write"
     MANAGE = "manage"
-    """As POST /api/repos: open where the server listens on loopback only, else with the admin token."""
+    """As POST /api/repos: for those on this machine, where nobody else reaches the server; else for admins."""
     ADMIN = "admin"
 
 
@@ -49,6 +53,37 @@ class Cache(Enum):
     LIVE = "live"
     CONTENT = "content"
     IMMUTABLE = "immutable"
+
+
+class Reach(Enum):
+    """How far a visitor sees, where the server asks who sends a request."""
+
+    PUBLIC = "public"
+    """Public versions, and what is said of the server to anybody."""
+    REPO = "repo"
+    """Some repos, whole."""
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who sends a request, as far as the server makes sure of it."""
+
+    user: str = ""
+    """By which name it was admitted; empty where nobody was asked."""
+    reach: Reach = Reach.WHOLE
+    admin: bool = False
+    sees: Callable[[str], bool] = lambda _: True
+    """Whether it sees the whole repo of a root UUID."""
+    public: frozenset[str] = frozenset()
+    """Of other repos it sees these versions."""
+
+
+EVERYBODY = Visitor()
+
+
+class WouldWait(Exception):
+    """Somebody else must be asked before it is known who sends a request, and there was no time for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +103,17 @@ class Request:
     unlocked: bool = False
     """It may change committed versions: it is an admin's, or the server is in full-write mode."""
     local: bool = False
-    """The server listens on loopback only, so that whoever reaches it may manage it."""
+    """It comes from this machine, and only this machine can reach the server: whoever sends it may manage it."""
+    client: str = ""
+    """The address that it comes from, as far as that is known."""
+    internal: bool = False
+    """A trusted proxy says that it comes from within."""
+    visitor: Visitor = EVERYBODY
 
     @property
     def user(self) -> str:
-        """Who says to ask: `?u=`."""
-        return self.query.get("u", "")
+        """Who says to ask: `?u=`; else by which name it was admitted."""
+        return self.query.get("u", "") or self.visitor.user
 
     @property
     def app(self) -> str:

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dagdvid import service
+from dagdvid.access.gate import READING, Gate
+from dagdvid.access.hosts import check_host
 from dagdvid.commands import Context
 from dagdvid.commands.routes import COMMAND
 from dagdvid.config import Config
@@ -53,12 +56,10 @@ from dagdvid.repo.snapshot import AboveLimit
 from dagdvid.repo.transact import transact
 from dagdvid.repo.txn import VersionTxn
 from dagdvid.repo.upkeep import Upkeep
-from dagdvid.routes import Reply, Request, Right, Route, RouteTable
+from dagdvid.routes import Reply, Request, Right, Route, RouteTable, Visitor
 from dagdvid.throttle import Held, Throttle
 
 __all__ = ["Found", "Server", "backup", "hold", "rebuild", "restore", "write"]
-
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Found(NamedTuple):
@@ -174,7 +175,9 @@ class Server:
         self.throttle = Throttle(config.data)
         if not config.member and not config.readonly:
             self.throttle.reset()
-        self.state = service.State(config, self.catalog, self.throttle)
+        self.catalog.check_remote = partial(check_host, config=config)
+        self.gate = Gate(config, self.catalog)
+        self.state = service.State(config, self.catalog, self.throttle, self.gate)
         if config.jsonstore is not None and not config.readonly:
             journal.keep(self.catalog, config.jsonstore)
         self.stop: Callable[[], None] | None = None
@@ -231,6 +234,10 @@ class Server:
         for name in datatype_names():
             yield "data", under, datatype(name).routes
 
+    def admit(self, request: Request, *, wait: bool = True) -> Visitor:
+        """Who sends a request, and how far they see; see `access.gate`. It comes before `find` and `handle`."""
+        return self.gate.admit(request, wait=wait)
+
     def find(self, method: str, path: str) -> Found | None:
         """The route of a decoded URL path; None if there is none. An instance's routes are matched by `handle`'s rules.
 
@@ -261,7 +268,7 @@ class Server:
             DagdvidError: whatever is wrong; the caller maps it to a status.
         """
         route = found.route
-        self._check_right(route, request)
+        self._check_right(found, request)
         request = replace(request, args=found.args, unlocked=request.admin or self.config.fullwrite)
         if not _throttled(route, request):
             return self._run(found, request)
@@ -288,12 +295,7 @@ class Server:
         if found.scope == "repo":
             return self._noted(route, target, request, route.handler(self.catalog, target, request))
         if found.scope == "node":
-            if (
-                request.method not in _READING
-                and not route.on_locked
-                and target.version.locked
-                and not request.unlocked
-            ):
+            if request.method not in READING and not route.on_locked and target.version.locked and not request.unlocked:
                 raise Locked(f"Cannot do {request.method.lower()} on locked node {target.version.uuid}")
             reply = route.handler(self.catalog, target, request)
             return self._noted(route, target, request, reply, target.version.uuid)
@@ -317,7 +319,7 @@ class Server:
         route, target = found.route, found.target
         if route.mutates or target is None or found.owner == "any" or _throttled(route, request):
             return None
-        self._check_right(route, request)
+        self._check_right(found, request)
         instance = target.repo.instance(found.args["data"])
         self._check_lock(route, target, instance, request)
         view = self.catalog.snapshot(*target, instance)
@@ -338,7 +340,7 @@ class Server:
         found = self.find(request.method, request.path)
         if found is None or found.target is None or not found.route.mutates or found.target.version.locked:
             return None
-        self._check_right(found.route, request)
+        self._check_right(found, request)
         instance = found.target.repo.instance(found.args["data"])
         txn = self.catalog.txn(*found.target, instance)
         txn.most = most
@@ -365,19 +367,27 @@ class Server:
             f"see /api/help/{instance.typename}"
         )
 
-    def _check_right(self, route: Route, request: Request) -> None:
+    def _check_right(self, found: Found, request: Request) -> None:
+        route = found.route
         if self.config.readonly and not self._reads(route, request):
             raise ReadOnly("Server in read-only mode and will only accept GET and HEAD requests")
         if route.right is Right.ADMIN and not request.admin:
-            raise Forbidden("this needs the admin token: ?admintoken=")
+            raise Forbidden(
+                f"{request.method} {request.path} requires admin privileges (the admin token, or a DSG admin's)"
+            )
         if route.right is Right.MANAGE and not (request.admin or request.local):
-            raise Forbidden("this needs the admin token (?admintoken=), as the server listens beyond this machine")
+            raise Forbidden(
+                "this requires admin privileges (the admin token, or a DSG admin's), as it may come from elsewhere "
+                "than this machine"
+            )
+        if route.right not in (Right.ADMIN, Right.MANAGE):
+            self.gate.check(request.visitor, found.scope, route)
 
     def _reads(self, route: Route, request: Request) -> bool:
-        return not route.mutates and (request.method in _READING or route.right is Right.READ)
+        return not route.mutates and (request.method in READING or route.right is Right.READ)
 
     def _check_lock(self, route: Route, target: Target, instance: Instance, request: Request) -> None:
-        if request.method in _READING or route.on_locked or not instance.versioned or not target.version.locked:
+        if request.method in READING or route.on_locked or not instance.versioned or not target.version.locked:
             return
         if request.unlocked:
             return
@@ -389,7 +399,7 @@ class Server:
         self, route: Route, target: Target, request: Request, reply: Reply, version: str = "", data: str = ""
     ) -> Reply:
         """The reply of a route that others than a datatype handle, once it is noted who changed something."""
-        if route.right is not Right.READ and request.method not in _READING:
+        if route.right is not Right.READ and request.method not in READING:
             note_act(self.catalog, target.repo.root, request, reply, route.segments[0], version, data)
         return reply
 

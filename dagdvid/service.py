@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 from dagdvid import __version__
+from dagdvid.access.gate import Gate
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, Forbidden, KeyAbsent
+from dagdvid.errors import BadRequest, KeyAbsent
 from dagdvid.helptext import datatype_help
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.repo.blobstore import get_blob
@@ -36,10 +37,11 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 class State:
     """What the server knows of itself."""
 
-    def __init__(self, config: Config, catalog: Catalog, throttle: Throttle) -> None:
+    def __init__(self, config: Config, catalog: Catalog, throttle: Throttle, gate: Gate) -> None:
         self.config = config
         self.catalog = catalog
         self.throttle = throttle
+        self.gate = gate
         self.started = time.time()
 
 
@@ -71,10 +73,8 @@ def note(state: State, request: Request) -> Reply:  # noqa: ARG001
     return text_reply(state.config.note)
 
 
-def toml(state: State, request: Request) -> Reply:
+def toml(state: State, request: Request) -> Reply:  # noqa: ARG001
     """GET server/config."""
-    if not request.admin:
-        raise Forbidden("GET of the server's configuration needs the admin token: ?admintoken=")
     return text_reply(state.config.toml_text)
 
 
@@ -125,9 +125,21 @@ def storage(state: State, request: Request) -> Reply:  # noqa: ARG001
     return json_reply(statistics(state.catalog))
 
 
-def reload_file(state: State, request: Request) -> Reply:  # noqa: ARG001
-    """POST server/reload-auth and reload-blocklist."""
-    raise BadRequest(f"there is nothing to load again: the configuration names no file for {request.path}")
+def reload_auth(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """POST server/reload-auth."""
+    return text_reply(f'Reloaded authorizations from file "{state.gate.reload_auth()}".\n')
+
+
+def reload_blocks(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """POST server/reload-blocklist."""
+    return text_reply(f'Reloaded block list from file "{state.gate.reload_blocks()}".\n')
+
+
+def token(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET server/token."""
+    if "dsg" in (state.config.auth.enforce, state.config.auth.enforce_internal):
+        raise BadRequest("DSG auth mode uses DSG tokens directly; /api/server/token is not used")
+    raise BadRequest("tokens are not given out here: whoever runs the server makes them, with dagdvid token USER")
 
 
 def load(state: State, request: Request) -> Reply:  # noqa: ARG001
@@ -262,10 +274,21 @@ SERVICE = RouteTable(
             right=Right.ADMIN,
             examples=(Example("storage", "{...}"),),
         ),
-        *(
-            Route(("POST",), f"server/reload-{name}", reload_file, f"Load the {what} again.", right=Right.ADMIN)
-            for name, what in (("auth", "file of rights"), ("blocklist", "list of those who are kept out"))
+        Route(
+            ("POST",),
+            "server/reload-auth",
+            reload_auth,
+            "Load the file of rights again, and ask DatasetGateway anew, in all processes.",
+            right=Right.ADMIN,
         ),
+        Route(
+            ("POST",),
+            "server/reload-blocklist",
+            reload_blocks,
+            "Load the list of those who are kept out again, in all processes.",
+            right=Right.ADMIN,
+        ),
+        Route(_READ, "server/token", token, "Where tokens come from."),
         Route(
             _READ,
             "load",

@@ -1,49 +1,43 @@
 """How many heavy requests run at once, in all processes of a server: `?throttle=true` (DVID: server/web.go).
 
-Each that runs holds the lock (flock) of one of as many small files as may run, so that whoever dies lets go. They lie
-in the system's folder for temporary files, by the path of the data directory, as does the limit: like DVID's, it is
-forgotten when the server starts again, and a server that only reads has it, too.
+Each that runs holds the lock (flock) of one of as many small files as may run, so that whoever dies lets go. The limit,
+like DVID's, is forgotten when the server starts again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
-from dagdvid.errors import BadRequest, Busy, UnavailableError
+from dagdvid.errors import BadRequest, Busy
+from dagdvid.sharedfolder import SharedFolder
 
 __all__ = ["DEFAULT_LIMIT", "MOST", "Held", "Throttle"]
 
 DEFAULT_LIMIT = 1
 MOST = 10_000
 """The largest limit: there is a file for each."""
+_LIMIT = "limit"
 
 
 class Throttle:
     """The slots of one data directory."""
 
     def __init__(self, data: Path) -> None:
-        self._home = Path(tempfile.gettempdir()) / f"dagdvid-{os.getuid()}"
-        self._folder = self._home / sha256(os.fsencode(data.resolve())).hexdigest()[:32]
-        self._limit = self._folder / "limit"
+        self._shared = SharedFolder(data)
 
     def reset(self) -> None:
         """Back to the default, for a server that starts."""
-        self._limit.unlink(missing_ok=True)
+        (self._shared.path / _LIMIT).unlink(missing_ok=True)
 
     @property
     def limit(self) -> int:
         """How many may run at once."""
-        try:
-            return int(self._limit.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return DEFAULT_LIMIT
+        text = self._shared.read(_LIMIT)
+        return DEFAULT_LIMIT if text is None else int(text)
 
     def set_limit(self, limit: int) -> None:
         """Change the limit for all processes. What runs goes on.
@@ -53,10 +47,7 @@ class Throttle:
         """
         if not 0 <= limit <= MOST:
             raise BadRequest(f"the number of throttled requests must be between 0 and {MOST}, not {limit}")
-        self._make_folder()
-        fresh = self._limit.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(b"%d" % limit)
-        fresh.replace(self._limit)
+        self._shared.write(_LIMIT, b"%d" % limit)
 
     def enter(self) -> Callable[[], None]:
         """Take a slot; what it gives must be called at the end.
@@ -66,9 +57,9 @@ class Throttle:
         """
         limit = self.limit
         if limit:
-            self._make_folder()
+            self._shared.make()
         for slot in range(limit):
-            file = os.open(self._folder / str(slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self._shared.path / str(slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -76,12 +67,6 @@ class Throttle:
                 continue
             return lambda: os.close(file)
         raise Busy(f"Server already running {limit} throttled operations (max = {limit}): try again later")
-
-    def _make_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        home = self._home.lstat()
-        if not stat.S_ISDIR(home.st_mode) or home.st_uid != os.getuid():
-            raise UnavailableError(f"{self._home} belongs to somebody else: no request can be throttled")
 
 
 class Held(Iterator[bytes]):

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from dagdvid.config import DEFAULT_DATA, DVID_KEYS, DVID_SECTIONS, SETTINGS, Config, load, parse_address
+from dagdvid.config import (
+    DEFAULT_DATA,
+    SETTINGS,
+    Auth,
+    Config,
+    Limits,
+    Logging,
+    Tls,
+    load,
+    parse_address,
+    problems,
+)
+from dagdvid.config.table import REFUSED, REFUSED_SECTIONS
 from dagdvid.errors import BadRequest
 
 
@@ -23,41 +36,119 @@ def test_defaults(monkeypatch):
     assert (config.host, config.port, config.loopback_only, config.admin_token) == ("127.0.0.1", 8000, True, "")
 
 
+EVERYTHING = """
+    [server]
+    httpAddress = "0.0.0.0:8123"
+    host = "images.example.org"
+    note = "for testing"
+    corsDomains = ["https://a.example", "https://b.example"]
+    rwmode = "readonly"
+    min_mutation_id_start = 2000000000
+    pidFile = "run/pid"
+    blockListFile = "kept-out"
+    allowTiming = true
+    allowLabelmapSplit = true
+    shutdownDelay = 7
+    startWebhook = "http://monitor.example/started"
+    startJaneliaConfig = "http://config.example/"
+    webClient = "web"
+    webRedirectPath = "/index.html"
+    webDefaultFile = "index.html"
+    workers = 3
+    [auth]
+    enforce = "authfile"
+    enforce_internal = "dsg"
+    no_enforce = true
+    auth_file = "users.json"
+    dsg_address = "https://auth.example"
+    dsg_cache_ttl = 60
+    trusted_proxies = ["10.1.0.0/16", "::1"]
+    public_versions = ["0123456789abcdef0123456789abcdef"]
+    dataset_map = {"0123456789abcdef0123456789abcdef" = "vnc"}
+    [logging]
+    logfile = "logs/server.log"
+    max_log_size = 500
+    max_log_age = 30
+    format = "json"
+    slow = 5
+    [limits]
+    requests = 10
+    body = 1000
+    body_memory = 100
+    seconds = 20
+    [tls]
+    certificate = "server.pem"
+    key = "server.key"
+    [remotes]
+    hosts = ["*.example.org", "other:8000"]
+    [store.main]
+    engine = "dagdvid"
+    path = "data/here"
+    durability = "relaxed"
+    [backend.default]
+    store = "main"
+    [mutations]
+    jsonstore = "mutations"
+    blobstore = "main"
+"""
+
+
 def test_every_setting_is_honoured(tmp_path, monkeypatch):
     monkeypatch.setenv("DVID_ADMIN_TOKEN", "secret")
-    text = """
-        [server]
-        httpAddress = "0.0.0.0:8123"
-        host = "images.example.org"
-        note = "for testing"
-        corsDomains = ["https://a.example", "https://b.example"]
-        rwmode = "readonly"
-        min_mutation_id_start = 2000000000
-        [store.main]
-        engine = "dagdvid"
-        path = "data/here"
-        durability = "relaxed"
-        [mutations]
-        jsonstore = "logs"
-        blobstore = "main"
-    """
-    path = toml(tmp_path, text)
-    assert load(path) == Config(
-        data=tmp_path.resolve() / "data" / "here",
+    monkeypatch.setenv("DVID_JWT_SECRET_KEY", "key")
+    (tmp_path / "web").mkdir()
+    for name in ("kept-out", "users.json", "server.pem", "server.key"):
+        (tmp_path / name).touch()
+    path = toml(tmp_path, EVERYTHING)
+    here = tmp_path.resolve()
+    uuid = "0123456789abcdef0123456789abcdef"
+    config = load(path)
+    assert config == Config(
+        data=here / "data" / "here",
         host="0.0.0.0",
         port=8123,
+        workers=3,
         readonly=True,
         admin_token="secret",
+        jwt_secret="key",
         cors_domains=("https://a.example", "https://b.example"),
         note="for testing",
         hostname="images.example.org",
         durability="relaxed",
         mutation_start=2_000_000_000,
         toml_path=str(path.resolve()),
-        toml_text=text,
-        jsonstore=tmp_path.resolve() / "logs",
+        toml_text=EVERYTHING,
+        jsonstore=here / "mutations",
+        grace=7,
+        pid_file=here / "run" / "pid",
+        allow_timing=True,
+        labelmap_split=True,
+        start_webhook="http://monitor.example/started",
+        start_janelia_config="http://config.example/",
+        web_client=here / "web",
+        web_redirect_path="/index.html",
+        web_default_file="index.html",
+        remote_hosts=("*.example.org", "other:8000"),
+        auth=Auth(
+            enforce="authfile",
+            enforce_internal="dsg",
+            auth_file=here / "users.json",
+            dsg_address="https://auth.example",
+            dsg_cache_ttl=60,
+            trusted_proxies=("10.1.0.0/16", "::1"),
+            public_versions=(uuid,),
+            dataset_map={uuid: "vnc"},
+            block_file=here / "kept-out",
+        ),
+        logging=Logging(here / "logs" / "server.log", 500, 30, "json", 5),
+        limits=Limits(10, 1000, 100, 20),
+        tls=Tls(here / "server.pem", here / "server.key"),
     )
-    assert all(setting.key in text for setting in SETTINGS)
+    assert all(setting.key in EVERYTHING for setting in SETTINGS)
+    assert problems(path) == []
+    shouted = toml(tmp_path, re.sub("(?m)^( *)([a-zA-Z]+) =", lambda m: f"{m[1]}{m[2].upper()} =", EVERYTHING))
+    assert load(shouted).logging == config.logging
+    assert "secret" not in repr(config)
 
 
 def test_full_write_mode(tmp_path):
@@ -91,7 +182,7 @@ def test_an_absolute_path_stays(tmp_path):
     [
         ("[server", "is not TOML"),
         ("[sever]", "did you mean server?"),
-        ("[zzz]", "known: server, mutations, store"),
+        ("[zzz]", "known: server, auth, logging"),
         ("[mutations]\nhttpstore = 'kafka:x'", r"remove httpstore from \[mutations\]: the mutation log"),
         ("[mutations]\njsonstor = 'x'", "did you mean jsonstore?"),
         ("server = 1", r"must be a section, \[server\]"),
@@ -102,22 +193,74 @@ def test_an_absolute_path_stays(tmp_path):
         ("[server]\ncorsDomains = '*'", "must be a list of strings"),
         ("[server]\ncorsDomains = [1]", "must be a list of strings"),
         ("[server]\nrwmode = 'rw'", "must be readonly or fullwrite, not 'rw'"),
-        *[(f"[server]\nmin_mutation_id_start = {n}", "a whole number below 2") for n in (-1, 2**52, "true", "'1'")],
+        *[
+            (f"[server]\nmin_mutation_id_start = {n}", "a whole number from 0 on, below 2")
+            for n in (-1, 2**52, "true", "'1'")
+        ],
         ("[store]\npath = 'x'", r"write \[store.main\] above 'path'"),
         ("[store.a]\npath = 'x'\n[store.b]\npath = 'y'", "name one store; there are 2: a, b"),
         ("[store.a]\nengine = 'badger'\npath = 'x'", "cannot open one of 'badger'"),
         ("[store.a]\npath = 1", r"path in \[store.a\] must be a string"),
         ("[store.a]\ndurability = 'some'", "must be full or relaxed, not"),
-        *[(f"[{section}]\nx = 1", rf"remove the section \[{section}\]") for section in DVID_SECTIONS],
-        *[(f"[server]\n{key} = 1", f"remove {key} from") for key in DVID_KEYS["server"]],
-        *[(f"[store.a]\n{key} = 1", rf"remove {key} from \[store.a\]") for key in DVID_KEYS["store"]],
+        *[(f"[{section}]\nx = 1", rf"remove the section \[{section}\]: .") for section in REFUSED_SECTIONS],
+        *[
+            (
+                f"[{section}{'.a' * (section in ('store', 'backend'))}]\n{key} = 1",
+                rf"remove {key} from \[{section}[.a]*\]: .",
+            )
+            for section, key in REFUSED
+        ],
+        ("[store.a]\nengine = 'filelog'", r"\[store.a\] is of engine 'filelog': remove the section"),
+        ("[store.a]\npath = 'x'\n[backend.default]\nstore = 'b'", r"names the store 'b', which is not there"),
+        ("[backend]\nstore = 'b'", r"write \[backend.default\] above 'store'"),
+        ("[server]\nallowTiming = 'yes'", "must be true or false"),
+        ("[server]\nworkers = 0", "a whole number from 1 on"),
+        ("[server]\nwebClient = 'none'", "is no folder"),
+        ("[server]\nblockListFile = 'none'", "cannot be read"),
+        ("[server]\nstartWebhook = 'monitor'", "must be a URL"),
+        ("[auth]\nenforce = 'some'", "must be none or token or authfile or dsg"),
+        ("[auth]\nenforce = 'token'", "DVID_JWT_SECRET_KEY"),
+        ("[auth]\nenforce = 'dsg'", "needs dsg_address"),
+        ("[auth]\nenforce_internal = 'none'", "needs trusted_proxies"),
+        ("[auth]\ntrusted_proxies = ['1.2.3']", "'1.2.3' is no network"),
+        ("[auth]\ndataset_map = {a = 1}", "must be a table of strings"),
+        ("[tls]\ncertificate = 'x'", "needs both"),
+        ("[logging]\nformat = 'xml'", "must be text or json"),
     ],
 )
-def test_what_is_refused(tmp_path, text, says):
+def test_what_is_refused(tmp_path, monkeypatch, text, says):
+    monkeypatch.delenv("DVID_JWT_SECRET_KEY", raising=False)
     with pytest.raises(BadRequest, match=says) as caught:
         load(toml(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "server.toml" in str(caught.value) or "address" in says
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path):
+    path = toml(tmp_path, "[server]\nrpcAddress = ':1'\nnot = 1\n[kafka]\n[store.a]\nengine = 'badger'\n[zzz]")
+    assert len(problems(path)) == 5
+    with pytest.raises(BadRequest, match=r"remove rpcAddress .* \(and 4 more: dagdvid config check .*server.toml\)"):
+        load(path)
+
+
+DVIDS = """
+    [server]
+    httpAddress = ":8000"
+    [backend.default]
+    store = "main"
+    [backend."grayscale:99ef22cd85f143f58a623bd22aad0ef7"]
+    store = "main"
+    [store.main]
+    path = "data"
+    [store.log]
+    engine = "filelog"
+    path = "log"
+"""
+
+
+def test_stores_for_logs_are_not_counted(tmp_path):
+    assert len(problems(toml(tmp_path, DVIDS))) == 1
+    assert "filelog" in problems(toml(tmp_path, DVIDS))[0]
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -163,6 +306,11 @@ def test_no_addresses(text):
 )
 def test_loopback_only(host, only):
     assert Config(data=Path("x"), host=host).loopback_only is only
+
+
+def test_a_proxy_brings_everybody():
+    assert not Config(data=Path("x"), auth=Auth(trusted_proxies=("127.0.0.1/32",))).loopback_only
+    assert not Config(data=Path("x"), auth=Auth(enforce="token")).loopback_only
 
 
 def test_a_member_differs_in_nothing_else():

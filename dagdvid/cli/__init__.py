@@ -11,6 +11,7 @@ import click
 from dagdvid import __version__
 from dagdvid.errors import DagdvidError
 
+from .configuring import config, token
 from .copies import backup, restore
 from .demo import demo
 from .differences import diff
@@ -105,5 +106,16 @@ def main(ctx: click.Context, /, **flags: object) -> None:
 VERSIONS = (repos, log, commit, branch, diff, history, revert, reflog, undelete)
 COPIES = (push, pull, clone, backup, restore)
 STORE = (fsck, repair, gc, stats, server)
-for command in (serve, demo, *VERSIONS, *COPIES, *STORE, *map(forwarded, FORWARDED), help_command, about):
+for command in (
+    serve,
+    config,
+    token,
+    demo,
+    *VERSIONS,
+    *COPIES,
+    *STORE,
+    *map(forwarded, FORWARDED),
+    help_command,
+    about,
+):
     main.add_command(command)

@@ -20,7 +20,7 @@ __all__ = ["serve"]
     help=f"The data directory, made if it is not there; else the file's, else {DEFAULT_DATA}.",
 )
 @click.option("--http", metavar="HOST:PORT", help=f"Where to listen; else the file's, else {DEFAULT_HTTP}.")
-@click.option("--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes; else as the file says, else 1.")
 @click.option("--readonly", is_flag=True, help="Take no writes.")
 @click.option("--fullwrite", is_flag=True, help="Take writes to committed versions, too, from everybody.")
 @click.option(
@@ -42,7 +42,7 @@ def serve(
     data: Path | None,
     http: str | None,
     *,
-    workers: int,
+    workers: int | None,
     readonly: bool,
     fullwrite: bool,
     http_server: str,
@@ -51,8 +51,8 @@ def serve(
 ) -> None:
     """Serve a data directory until interrupted.
 
-    CONFIG.toml is DVID's configuration file, as far as it is served yet. The environment variable DVID_ADMIN_TOKEN
-    is the admin token.
+    CONFIG.toml is DVID's configuration file; dagdvid config keys lists what may stand in it. The environment variable
+    DVID_ADMIN_TOKEN is the admin token.
     """
     settings = load(
         config,

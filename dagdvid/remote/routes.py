@@ -48,7 +48,8 @@ def add_remote(catalog: Catalog, target: Target, request: Request) -> Reply:
         raise BadRequest("'name' must be letters, digits, and . _ - between them")
     if not isinstance(url, str):
         raise BadRequest("'url' is missing")
-    catalog.set_remote(target.repo, name, check_url(url))
+    catalog.check_remote(check_url(url))
+    catalog.set_remote(target.repo, name, url)
     return Reply()
 
 

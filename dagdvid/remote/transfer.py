@@ -49,7 +49,7 @@ def push(
     offered = offer(catalog, repo, uuid, without)
     if not offered.versions:
         raise BadRequest(f"no version of repo {repo.root} is committed yet: commit one, then push")
-    with Peer(url) as peer, _spool(catalog) as file:
+    with _peer(catalog, url) as peer, _spool(catalog) as file:
         yield _progress("asking what the other side has")
         asked = _sample(catalog, offered)
         answer = peer.negotiate({"repo": repo.root, "have": asked})
@@ -110,7 +110,7 @@ def pull(
     started = time.monotonic()
     offered = offer(catalog, repo)
     repo = catalog.repos()[repo.root]
-    with Peer(url) as peer:
+    with _peer(catalog, url) as peer:
         yield _progress("asking what the other side has")
         asked = {"repo": repo.root, "without": [*without]}
         answer = peer.negotiate(asked | {"have": _sample(catalog, offered)})
@@ -127,10 +127,15 @@ def pull(
         yield from _fetch(catalog, repo, peer, asked, remote, started, dry_run=dry_run, amending=amending)
 
 
+def _peer(catalog: Catalog, url: str) -> Peer:
+    catalog.check_remote(url)
+    return Peer(url)
+
+
 def clone(catalog: Catalog, url: str, uuid: str, remote: str = "origin") -> Iterator[Step]:
     """Take a whole repo from another server: the one that has a version `uuid`, or its only one."""
     started = time.monotonic()
-    with Peer(url) as peer:
+    with _peer(catalog, url) as peer:
         yield _progress("asking what the other side has")
         answer = peer.negotiate({"repo": uuid, "have": []})
         root = answer.get("repo")

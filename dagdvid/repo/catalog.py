@@ -72,6 +72,8 @@ class Catalog:
         """Who does in the background what may wait; without one it waits for the next who needs it."""
         self.on_log: Callable[[Repo, Version, Instance], None] | None = None
         """Called when a request has added to the mutation log of an instance, durably, and before it is answered."""
+        self.check_remote: Callable[[str], None] = lambda _: None
+        """Called with the URL of another server before that is asked; raises Forbidden where it may not be."""
         self._lock = threading.Lock()
         self._recording = threading.Lock()
         self._state = State()

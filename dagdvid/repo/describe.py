@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from dagdvid.datatype import Datatype, Instance
@@ -17,22 +18,32 @@ __all__ = ["describe_instance", "describe_repo", "shown_tags"]
 log = logging.getLogger(__name__)
 
 
-def describe_repo(catalog: Catalog, repo: Repo) -> dict[str, Any]:
-    """A repo with all its versions and instances; extents are those of the master leaf."""
+def describe_repo(catalog: Catalog, repo: Repo, only: Collection[str] | None = None) -> dict[str, Any]:
+    """A repo with all its versions and instances; extents are those of the master leaf.
+
+    Args:
+        catalog: of the repo.
+        repo: what to describe.
+        only: UUIDs of the versions to show, where not all may be seen; then there is no log, and extents are those of
+            the last of them.
+    """
     leaf = repo.leaf("") or repo.versions[repo.root]
+    shown = [version for version in repo.shown if only is None or version.uuid in only]
+    if only is not None and leaf.uuid not in only and shown:
+        leaf = shown[-1]
     mutation = catalog.mutation_id(repo)
     return {
         "Root": repo.root,
         "Alias": repo.texts.get("alias", ""),
         "Description": repo.texts.get("description", ""),
-        "Log": list(repo.log),
+        "Log": list(repo.log) if only is None else [],
         "Properties": {},
         "DataInstances": {
             name: _readable(catalog, repo, leaf, repo.instances[name]) for name in sorted(repo.instances)
         },
         "DAG": {
             "Root": repo.root,
-            "Nodes": {v.uuid: _describe_version(repo, v) for v in sorted(repo.shown, key=lambda v: v.uuid)},
+            "Nodes": {v.uuid: _describe_version(repo, v, only) for v in sorted(shown, key=lambda v: v.uuid)},
         },
         "MutationID": mutation,
         "SavedMutationID": mutation,
@@ -89,7 +100,10 @@ def shown_tags(instance: Instance) -> dict[str, str] | None:
     return dict(instance.tags) if instance.tags or instance.properties.get(TAGGED) else None
 
 
-def _describe_version(repo: Repo, version: Version) -> dict[str, Any]:
+def _describe_version(repo: Repo, version: Version, only: Collection[str] | None) -> dict[str, Any]:
+    def ids(versions: Iterable[Version]) -> list[int]:
+        return [each.id for each in versions if only is None or each.uuid in only]
+
     node = {
         "Branch": version.branch,
         "Note": version.note,
@@ -97,8 +111,8 @@ def _describe_version(repo: Repo, version: Version) -> dict[str, Any]:
         "UUID": version.uuid,
         "VersionID": version.id,
         "Locked": version.locked,
-        "Parents": [parent.id for parent in repo.shown_parents(version)],
-        "Children": [child.id for child in repo.shown_children(version)],
+        "Parents": ids(repo.shown_parents(version)),
+        "Children": ids(repo.shown_children(version)),
         "Created": version.created,
         "Updated": version.updated,
     }

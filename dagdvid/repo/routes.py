@@ -59,10 +59,18 @@ def create_repo(catalog: Catalog, request: Request) -> Reply:
     return reply
 
 
-def all_info(catalog: Catalog, request: Request) -> Reply:  # noqa: ARG001
+def all_info(catalog: Catalog, request: Request) -> Reply:
     """GET repos/info."""
-    repos = catalog.repos()
-    return json_reply({root: describe_repo(catalog, repos[root]) for root in sorted(repos)})
+    seen = {root: (repo, _seen(repo, request)) for root, repo in sorted(catalog.repos().items())}
+    return json_reply(
+        {root: describe_repo(catalog, repo, only) for root, (repo, only) in seen.items() if only is None or only}
+    )
+
+
+def _seen(repo: Repo, request: Request) -> frozenset[str] | None:
+    """The versions that who asks may see; None: all."""
+    visitor = request.visitor
+    return None if visitor.sees(repo.root) else visitor.public & repo.versions.keys()
 
 
 def exists(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
@@ -70,9 +78,9 @@ def exists(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa
     return Reply(content_type="text/plain")
 
 
-def repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
+def repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:
     """GET info."""
-    return json_reply(describe_repo(catalog, target.repo))
+    return json_reply(describe_repo(catalog, target.repo, _seen(target.repo, request)))
 
 
 def set_repo_info(catalog: Catalog, target: Target, request: Request) -> Reply:

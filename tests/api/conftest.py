@@ -17,7 +17,18 @@ from dagdvid.api.dispatch import Dispatch
 from dagdvid.api.hot import Hot
 from dagdvid.config import Config
 from dagdvid.errors import BadRequest, KeyAbsent, Locked
-from dagdvid.routes import Cache, Reply, Request, Right, Route, RouteTable, json_reply, text_reply
+from dagdvid.routes import (
+    EVERYBODY,
+    Cache,
+    Reply,
+    Request,
+    Right,
+    Route,
+    RouteTable,
+    Visitor,
+    json_reply,
+    text_reply,
+)
 
 
 class Found(NamedTuple):
@@ -86,6 +97,9 @@ class SmallServer:
         skip, (scope, _, table) = (3, self._tables[1]) if segments[1:2] == ["node"] else (1, self._tables[0])
         match, args = table.match(method, segments[skip:]) or (None, {})
         return Found(match, args, scope) if match else None
+
+    def admit(self, request: Request, *, wait: bool = True) -> Visitor:
+        return EVERYBODY
 
     def handle(self, found: Found, request: Request) -> Reply:
         self.seen = request

@@ -45,7 +45,7 @@ async def served(server, lane):
     stop = asyncio.Event()
     with listen(Config(data=None, port=0)) as sock:
         port = sock.getsockname()[1]
-        task = asyncio.ensure_future(SERVERS[name](app(server), sock, stop))
+        task = asyncio.ensure_future(SERVERS[name](app(server), sock, stop, server.config))
         try:
             yield port
         finally:

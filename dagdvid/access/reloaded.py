@@ -1,0 +1,52 @@
+"""What a process keeps of a file, until somebody has it loaded again in all processes of the server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Lock
+from typing import Generic, TypeVar
+from uuid import uuid4
+
+from dagdvid.errors import DagdvidError
+from dagdvid.sharedfolder import SharedFolder
+
+__all__ = ["Reloaded"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Reloaded(Generic[T]):
+    """A value that `read` makes; processes that have one of the same name and folder make it anew together."""
+
+    def __init__(self, read: Callable[[], T], shared: SharedFolder, name: str) -> None:
+        """Raises what `read` does."""
+        self._read, self._shared, self._name = read, shared, f"reload-{name}"
+        self._lock = Lock()
+        self._stamp = shared.stamp(self._name)
+        self._value = read()
+
+    def now(self) -> T:
+        """The value. Where it cannot be read again, it stays as it was, and the log says so."""
+        if self._shared.stamp(self._name) != self._stamp:
+            with self._lock:
+                self._stamp = self._shared.stamp(self._name)
+                try:
+                    self._value = self._read()
+                except DagdvidError as error:
+                    log.error("kept as it was: %s", error)
+        return self._value
+
+    def reload(self) -> None:
+        """Read again, here and in the other processes.
+
+        Raises:
+            DagdvidError: what `read` says; then nothing changes anywhere.
+        """
+        value = self._read()
+        with self._lock:
+            self._value = value
+            self._shared.write(self._name, uuid4().bytes)
+            self._stamp = self._shared.stamp(self._name)
