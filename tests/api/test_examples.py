@@ -41,6 +41,7 @@ WITHOUT = {
     "sync/": "for servers among themselves: their bodies are made by programs",
     "store/copy/pack": "takes the name of a pack, which GET store/copy/info has",
     "server/reload-": "for servers whose configuration names such a file",
+    "server/token": "says only where tokens come from",
 }
 """Routes without an example, and why."""
 
