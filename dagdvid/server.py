@@ -358,7 +358,7 @@ class Server:
         args = {"uuid": parts[1], "data": parts[2]}
         rest = parts[3:] or [""]
         kind = datatype(instance.typename)
-        for owner, table in (("any", ANY_DATA), ("any", service.ANY_HELP), (kind.name, kind.routes)):
+        for owner, table in ((kind.name, kind.routes), ("any", ANY_DATA), ("any", service.ANY_HELP)):
             matched = table.match(method, rest)
             if matched:
                 return Found(matched[0], args | matched[1], "data", owner, target)

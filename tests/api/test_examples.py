@@ -25,6 +25,7 @@ INSTANCES = {
     "keyvalue": ("kv", {"Tags": "type=meshes"}),
     "uint8blk": ("gray", {}),
     "roi": ("region", {}),
+    "labelmap": ("seg", {"MaxDownresLevel": "1"}),
 }
 """Of each datatype with examples: the name and the settings of its instance in the sample."""
 
@@ -34,6 +35,7 @@ DATA = (
     ("kv/blobstore", b"hello"),
     ("gray/raw/0_1_2/64_64_64/0_0_0", bytes(range(256)) * 1024),
     ("region/roi", b"[[0,0,0,1],[0,1,0,0]]"),
+    ("seg/raw/0_1_2/64_64_64/0_0_0", b"".join((5 if z < 40 else 7).to_bytes(8, "little") * 4096 for z in range(64))),
 )
 """What the root version of the sample holds."""
 

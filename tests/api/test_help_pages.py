@@ -57,9 +57,9 @@ async def test_openapi_has_the_examples(web, real):
     paths = (await web.get("/api/openapi.json")).json()["paths"]
     raw = paths["/api/node/{uuid}/{data}/raw/{dims}/{size}/{offset}"]["get"]
     values = {parameter["name"]: parameter.get("example") for parameter in raw["parameters"]}
-    assert values == {"uuid": None, "data": None, "dims": "0_1_2", "size": "64_64_64", "offset": "0_0_0"} | {
-        name: values[name] for name in ("roi", "attenuation", "throttle")
-    }
+    in_path = {"uuid": None, "data": None, "dims": "0_1_2", "size": "64_64_64", "offset": "0_0_0"}
+    assert values.items() >= in_path.items()
+    assert values.keys() >= {"roi", "attenuation", "throttle"}
     assert values["roi"] == "region"
     branch = paths["/api/node/{uuid}/branch"]["post"]["requestBody"]["content"]["application/octet-stream"]
     assert branch["examples"] == {"1": {"value": '{"branch":"trial"}'}}

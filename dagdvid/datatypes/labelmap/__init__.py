@@ -1,1 +1,73 @@
-"""labelmap: segmentation in compressed label blocks, with bodies made of supervoxels, versioned."""
+"""labelmap: segmentations, in blocks of supervoxels that belong to bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
+from dagdvid.datatypes import extents, volumes
+from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
+from dagdvid.datatypes.grid import SPACE
+from dagdvid.datatypes.labelmap.bodies import BODIES, POSTED
+from dagdvid.datatypes.labelmap.counts import INDEX, SUPERVOXELS
+from dagdvid.datatypes.labelmap.mapping import MAPPING
+from dagdvid.datatypes.labelmap.maxima import MAXIMA, max_label
+from dagdvid.datatypes.labelmap.members import MEMBERS
+from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, levels
+from dagdvid.datatypes.labelmap.routes import ROUTES
+from dagdvid.geometry import Point
+
+__all__ = ["LABELMAP", "LabelMap"]
+
+
+class LabelMap(Datatype):
+    """DVID's labelmap (datatype/labelmap/labelmap.go)."""
+
+    name = "labelmap"
+    url = "github.com/janelia-flyem/dvid/datatype/labelmap"
+    version = "0.1"
+    spaces = (SPACE, extents.SPACE, SUPERVOXELS, INDEX, MEMBERS, BODIES, POSTED, MAPPING, MAXIMA)
+    routes = ROUTES
+    summary = "Segmentations: labels of 64 bits a voxel, in blocks, with bodies made of supervoxels."
+    info_methods = frozenset({"GET", "HEAD"})
+    labels = True
+    settings_help = SETTINGS_HELP
+
+    def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        """Block size, resolution, extents and the rest, as `properties.configure` says."""
+        return configure(settings)
+
+    def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The size of blocks, and whether there are indices."""
+        return {name: config[name] for name in ("BlockSize", "IndexedLabels")}
+
+    def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
+        """Extended and Extents."""
+        shown = extents.load(view, instance.config)
+        greatest = max_label(view)
+        extended = {
+            **KIND,
+            **volumes.extended(instance, shown),
+            "MaxLabel": {} if greatest is None else {view.version: greatest},
+            "MaxRepoLabel": greatest or 0,
+            "NextLabel": 0,
+            "IndexedLabels": instance.config["IndexedLabels"],
+            "MaxDownresLevel": levels(instance),
+        }
+        return {"Extended": extended, "Extents": shown.members()}
+
+    def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002
+        """A block is named by its coordinates x,y,z."""
+        return block_key(text)
+
+    def between(self, instance: Instance, first: str, last: str) -> Callable[[str, bytes], bool]:  # noqa: ARG002
+        """The blocks of the box between two corners, at every scale."""
+        return blocks_between(first, last)
+
+    def differ(self, instance: Instance) -> Differ:
+        """Changed blocks and their boxes."""
+        return BlockDiffer(Point(*instance.config["BlockSize"]))
+
+
+LABELMAP = LabelMap()
