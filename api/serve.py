@@ -35,12 +35,14 @@ def serve(config: Config) -> None:
     """
     set_up_logging(config)
     with listen(config) as sock:
+        from dagdvid.server import Server, prepare_kernels  # noqa: PLC0415 - a taken address is told before that
+
+        prepare_kernels(config)
         if config.workers > 1:
             from .workers import supervise  # noqa: PLC0415 - single processes need none of it
 
             supervise(config, sock)
             return
-        from dagdvid.server import Server  # noqa: PLC0415 - a taken address is told before the heavy imports
 
         with closing(Server.open(config)) as server:
             announce(config, sock)

@@ -24,6 +24,7 @@ from dagdvid.commands.routes import COMMAND
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, UnknownName
+from dagdvid.kernels import twins
 from dagdvid.objects.local.backup import FolderOrigin, copy_store
 from dagdvid.objects.local.rebuild import rebuild_database
 from dagdvid.objects.local.store import LocalStore
@@ -59,7 +60,10 @@ from dagdvid.repo.upkeep import Upkeep
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, Visitor
 from dagdvid.throttle import Held, Throttle
 
-__all__ = ["Found", "Server", "backup", "hold", "rebuild", "restore", "write"]
+__all__ = ["Found", "Server", "backup", "hold", "prepare_kernels", "rebuild", "restore", "write"]
+
+_KERNELS = "kernels"
+"""Where a data directory keeps compiled kernels, if the installed package cannot be written."""
 
 
 class Found(NamedTuple):
@@ -81,6 +85,12 @@ class Prepared(NamedTuple):
     reply: Reply
     submit: Callable[[], Future[Any]]
     """The future ends when it is durable, or with its error; StaleRead: what it read has changed, so `handle` it."""
+
+
+def prepare_kernels(config: Config) -> None:
+    """Have the kernels compiled, at the first start of all, beside what goes on."""
+    twins.keep_in(config.data / _KERNELS)
+    twins.compile_soon()
 
 
 @contextmanager
@@ -191,6 +201,7 @@ class Server:
             InUse: another server has it. ReadOnly: it cannot be written and `config.readonly` is not set.
             Corrupt, UnavailableError: it is damaged, or of a newer format.
         """
+        twins.keep_in(config.data / _KERNELS)
         stack = ExitStack()
         try:
             if not config.member and not config.readonly:

@@ -58,6 +58,7 @@ RULES: dict[str, set[str]] = {
         "remote",
         "repo",
         "objects",
+        "kernels",
         "registry",
         "datatype",
         "helptext",

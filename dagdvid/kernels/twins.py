@@ -1,30 +1,45 @@
 """Kernels with a plain and a compiled form: the plain one answers until the compiled one is there.
 
-Numba takes most of a second to import, and a first compile up to a minute; so the first call of any kernel has
-`dagdvid.kernels.fast` loaded by a thread of its own, and goes on in plain numpy. What is compiled stays in numba's
-cache, beside the source files or, where these cannot be written, in the folder that `load` is given.
+Numba takes most of a second to import, and a first compile up to a minute. So the first call of any kernel makes a
+thread load `dagdvid.kernels.fast`, and goes on in plain numpy; where nothing is compiled yet, a process of its own does
+that first (`python -m dagdvid.kernels`), so that it delays nobody, neither requests nor the end of this process. What
+is compiled stays in numba's cache: beside the source files or, where these cannot be written, in the folder of
+`keep_in`.
 """
 
 from __future__ import annotations
 
+import atexit
+import fcntl
+import hashlib
 import importlib
 import logging
 import os
+import platform
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Twin", "load"]
+__all__ = ["FOLDER", "Twin", "compile_all", "compile_soon", "is_compiled", "keep_in", "load"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FOLDER = Path(__file__).parent / "fast"
+"""The compiled forms' source files."""
+
 _log = logging.getLogger(__name__)
 _twins: list[Twin[Any, Any]] = []
+_kept = FOLDER / "__pycache__"
+_started = threading.Lock()
 _once = threading.Lock()
-_loading = threading.Event()
+PATIENCE = 10.0
+"""Seconds that the end of a process waits for a load that is under way: LLVM must not be cut off."""
 
 
 class Twin(Generic[P, R]):
@@ -42,41 +57,98 @@ class Twin(Generic[P, R]):
         return self._chosen(*args, **kwargs)
 
     def _first(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not _loading.is_set():
-            _loading.set()
-            threading.Thread(target=_try, name="kernels", daemon=True).start()
+        _load_soon()
         return self.plain(*args, **kwargs)
-
-    def fast(self) -> Callable[P, R]:
-        """The compiled form, loaded if need be."""
-        found: Callable[P, R] = getattr(importlib.import_module(f"dagdvid.kernels.fast.{self.module}"), self.name)
-        return found
 
     def choose(self) -> None:
         """From now on take the compiled form."""
-        self._chosen = self.fast()
+        self._chosen = getattr(importlib.import_module(f"dagdvid.kernels.fast.{self.module}"), self.name)
 
 
-def load(cache: Path | None = None) -> None:
-    """Load, and where it is new compile, all kernels; return when they are there.
+def keep_in(folder: Path) -> None:
+    """Keep what is compiled in a folder, which is made, if it cannot be kept beside the source."""
+    global _kept  # noqa: PLW0603 - one place in a process, as the kernels themselves
+    if not os.access(FOLDER, os.W_OK):
+        _kept = folder
 
-    Args:
-        cache: where compiled code is kept if it cannot be beside the source.
-    """
-    _loading.set()
+
+def is_compiled() -> bool:
+    """Whether the kernels of this source are compiled for this Python, numba and kind of machine."""
+    return _stamp().exists()
+
+
+def load() -> None:
+    """Load, and where it is new compile, all kernels; return when they are there."""
+    for _ in compile_all():
+        pass
+
+
+def compile_all() -> Iterator[str]:
+    """Load or compile all kernels, and from then on take them; yields the name of each module before its turn."""
     with _once:
-        folder = Path(__file__).parent / "fast"
-        if cache is not None and not os.access(folder, os.W_OK):
-            importlib.import_module("numba").config.CACHE_DIR = str(cache)
+        if _kept != FOLDER / "__pycache__":
+            importlib.import_module("numba").config.CACHE_DIR = str(_kept)
+        stamp = _stamp()
+        for name in sorted({twin.module for twin in _twins}):
+            yield name
+            importlib.import_module(f"dagdvid.kernels.fast.{name}")
         for twin in _twins:
             twin.choose()
+        if not stamp.exists():
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()
 
 
-def _try() -> None:
-    started = time.monotonic()
+def compile_soon() -> None:
+    """Have the kernels compiled beside what goes on, if they are not."""
+    if not is_compiled():
+        threading.Thread(target=_prepare, args=(_compile_elsewhere,), name="kernels", daemon=True).start()
+
+
+def _load_soon() -> None:
+    """Have the kernels loaded beside what goes on. Further calls do nothing."""
+    if _started.acquire(blocking=False):
+        threading.Thread(target=_prepare, args=(_load_carefully,), name="kernels", daemon=True).start()
+
+
+def _prepare(step: Callable[[], None]) -> None:
+    try:
+        step()
+    except Exception:  # noqa: BLE001 - whatever is wrong with numba or its cache, the plain forms work
+        _log.exception("compiled kernels cannot be had; plain ones go on, slower")
+
+
+def _load_carefully() -> None:
+    if not is_compiled():
+        _compile_elsewhere()
+    done = threading.Event()
+    atexit.register(done.wait, PATIENCE)
     try:
         load()
-    except Exception:  # noqa: BLE001 - whatever is wrong with numba or its cache, the plain forms work
-        _log.exception("compiled kernels cannot be loaded; plain ones go on, slower")
-    else:
-        _log.info("compiled kernels loaded in %.1f s", time.monotonic() - started)
+    finally:
+        done.set()
+        atexit.unregister(done.wait)
+
+
+def _compile_elsewhere() -> None:
+    """Compile in a process of its own; one at a time, so that others find it done."""
+    _kept.mkdir(parents=True, exist_ok=True)
+    with (_kept / "compiling").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_compiled():
+            return
+        began = time.monotonic()
+        words = [sys.executable, "-P", "-m", "dagdvid.kernels", str(_kept)]
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
+            for line in child.stdout or ():
+                _log.info("compiling kernels, once; plain ones answer meanwhile: %s", line.strip())
+        _log.info("kernels compiled in %.0f s", time.monotonic() - began)
+
+
+def _stamp() -> Path:
+    """The file that says that all is compiled: its name has what numba goes by."""
+    parts = [version("numba"), version("numpy"), platform.python_version(), platform.machine()]
+    for file in sorted(FOLDER.glob("*.py")):
+        known = file.stat()
+        parts.append(f"{file.name} {known.st_size} {known.st_mtime_ns}")
+    return _kept / f"compiled-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
