@@ -12,6 +12,7 @@ from dagdvid.errors import (
     KeyAbsent,
     NoAccess,
     NoSpace,
+    Offline,
     ReadOnly,
     RemoteError,
     RequestError,
@@ -41,6 +42,7 @@ STATUSES: tuple[tuple[type[DagdvidError], int], ...] = (
     (NoSpace, 507),
     (ReadOnly, 400),  # as DVID in read-only mode
     (UnavailableError, 503),
+    (Offline, 503),
     (RemoteError, 502),
     (DamageError, 500),
     (DagdvidError, 500),

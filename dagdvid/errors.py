@@ -30,6 +30,7 @@
     │   ├── Busy                too much at once, or shutting down
     │   └── FateUnknown         it may have been done or not: look before you do it again
     └── RemoteError         the other server: unreachable, refused, or not one of ours
+        └── Offline             where data lies cannot be reached now
 
 `code` is stable and only ever added to; the HTTP layer maps classes to DVID's statuses.
 """
@@ -54,6 +55,7 @@ __all__ = [
     "MissingObject",
     "NoAccess",
     "NoSpace",
+    "Offline",
     "OutOfIds",
     "PackGone",
     "ReadOnly",
@@ -248,3 +250,9 @@ class RemoteError(DagdvidError):
     """The other server cannot be reached, refuses, or does not speak the protocol."""
 
     code = "remote"
+
+
+class Offline(RemoteError):
+    """Data lies on a published store or another server, which cannot be reached now."""
+
+    code = "offline"

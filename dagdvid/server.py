@@ -31,7 +31,9 @@ from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
 from dagdvid.objects.local.turns import take_turn
 from dagdvid.registry import datatype, datatype_names
+from dagdvid.remote.bases import open_layers
 from dagdvid.remote.copying import ServerOrigin
+from dagdvid.remote.published.routes import HEAD, PUBLISH
 from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
 from dagdvid.remote.transfer import push
@@ -151,6 +153,9 @@ class Server:
             config.data, tables=TABLES, readonly=config.readonly, writer=config.writer, relaxed=config.relaxed
         )
         stack.callback(self.store.close)
+        self.layers = open_layers(self.store)
+        stack.callback(self.layers.close)
+        self.store.below = self.layers
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1, "dagdvid-encode"))
         self.catalog = Catalog(self.store, pool, config.mutation_start)
         self.upkeep = None if config.readonly else Upkeep(self.catalog)
@@ -163,6 +168,7 @@ class Server:
             ("server", [], REFLOG),
             ("server", [], UNDELETE),
             ("server", [], SYNC),
+            ("server", [], HEAD),
             ("server", [], COPY),
             ("server", [], service.SERVICE),
             ("server", [], COMMAND),
@@ -171,6 +177,7 @@ class Server:
             ("repo", ["repo", "{uuid}"], REPO_REFLOG),
             ("repo", ["repo", "{uuid}"], IDS),
             ("repo", ["repo", "{uuid}"], REMOTE),
+            ("repo", ["repo", "{uuid}"], PUBLISH),
             ("repo", ["repo", "{uuid}"], RECORD),
             ("node", ["node", "{uuid}"], NODE),
             ("node", ["node", "{uuid}"], DIFF),
@@ -328,7 +335,7 @@ class Server:
             DagdvidError: whatever is wrong; the caller maps it to a status.
         """
         route, target = found.route, found.target
-        if route.mutates or target is None or found.owner == "any" or _throttled(route, request):
+        if route.mutates or target is None or found.owner == "any" or _throttled(route, request) or target.repo.chained:
             return None
         self._check_right(found, request)
         instance = target.repo.instance(found.args["data"])
@@ -349,7 +356,9 @@ class Server:
             DagdvidError: whatever is wrong; the caller maps it to a status.
         """
         found = self.find(request.method, request.path)
-        if found is None or found.target is None or not found.route.mutates or found.target.version.locked:
+        if found is None or found.target is None or not found.route.mutates:
+            return None
+        if found.target.version.locked or found.target.repo.chained:
             return None
         self._check_right(found, request)
         instance = found.target.repo.instance(found.args["data"])

@@ -49,6 +49,7 @@ ERRORS = {
     "Busy": ("busy", 503),
     "FateUnknown": ("fate-unknown", 503),
     "RemoteError": ("remote", 502),
+    "Offline": ("offline", 503),
 }
 """Class -> code and HTTP status. Programs rely on both: this table is only ever added to."""
 

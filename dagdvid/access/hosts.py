@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dagdvid.config import Config
 from dagdvid.errors import Forbidden
@@ -15,6 +15,9 @@ def check_host(url: str, config: Config) -> None:
     if config.reaches_any:
         return
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        _check_site(url, config)
+        return
     host = (parts.hostname or "").lower()
     port = parts.port or (443 if parts.scheme == "https" else 80)
     for allowed in config.remote_hosts or ():
@@ -26,3 +29,17 @@ def check_host(url: str, config: Config) -> None:
         if fits and number in ("", str(port)):
             return
     raise Forbidden(f"this server may not talk to {host}:{port}: its configuration must name it, [remotes] hosts")
+
+
+def _check_site(url: str, config: Config) -> None:
+    """Buckets and folders are allowed by the beginning of their URL, servers after `?` by their hosts."""
+    bare, _, query = url.partition("?")
+    if "/../" not in f"{bare}/" and any(
+        "://" in allowed and f"{bare.rstrip('/')}/".startswith(f"{allowed.rstrip('/')}/")
+        for allowed in config.remote_hosts or ()
+    ):
+        for _, value in parse_qsl(query):
+            if "://" in value:
+                check_host(value, config)
+        return
+    raise Forbidden(f"this server may not talk to {bare}: its configuration must name it, [remotes] hosts")

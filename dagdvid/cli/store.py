@@ -30,6 +30,9 @@ def fsck(target: Target, always: bool, as_json: bool) -> None:
         verdict = "all is well" if report["ok"] else f"{len(report['problems'])} problems, above"
         checked = f"{report['versions']:,} versions, {report['objects']:,} objects, {size(report['bytes'])}"
         click.echo(f"{verdict}: checked {checked}")
+        if report["promised"]:
+            why = f"; not all is sure: {report['unsure']}" if report["unsure"] else ""
+            click.echo(f"{report['promised']:,} objects and what they refer to lie in bases{why}")
         if report["lost"]:
             click.echo(f"{report['lost']:,} objects are lost, as is known; dagdvid repair --from BACKUP may find them")
         if not report["ok"]:

@@ -56,18 +56,19 @@ def pull(
 
 @click.command
 @click.argument("url", metavar="URL[/UUID]")
+@click.option("--chain", is_flag=True, help="Leave what is in the versions where it is, and read it when it is needed.")
 @show_progress
 @target_options
 @as_json
-def clone(target: Target, url: str, always: bool, as_json: bool) -> None:
-    """Get a whole repo from a server. UUID says which one if it has several.
+def clone(target: Target, url: str, chain: bool, always: bool, as_json: bool) -> None:
+    """Get a whole repo from a server or a published store. UUID says which one if it has several.
 
-    The data directory is made if it is not there.
+    The data directory is made if it is not there. Clones from file, s3, gs and az are always chained.
     """
     if "://" not in url:
         raise click.UsageError(f"not the URL of a server: {url!r}; write http://HOST:PORT")
     with target.write(create=True) as api, progress(always) as show:
-        result = api.follow("/api/repos/clone", {"url": url}, show)
+        result = api.follow("/api/repos/clone", {"url": url, "chain": chain}, show)
     _tell("cloned", url, result, as_json)
 
 
@@ -128,6 +129,9 @@ def _tell(what: str, where: str, result: dict[str, Any], as_json: bool) -> None:
         click.echo(f"{what} {where}: nothing was missing")
         return
     trips = "" if "dry_run" in result else f", {result['round_trips']} round trips, {result['seconds']:.2f} s"
+    if "objects" not in result:
+        click.echo(f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, chained")
+        return
     click.echo(
         f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, "
         f"{result['objects']:,} objects, {size(result['bytes'])}{trips}"

@@ -86,6 +86,10 @@ class Peer:
         """Fetch objects."""
         return self._ask("fetch-objects", b"".join(ids))
 
+    def get_head(self, question: Mapping[str, Any]) -> bytes:
+        """Fetch the version graph and the record of a repo (SPEC 8.8)."""
+        return self._ask("head", json.dumps(question).encode())
+
     def put_bundle(self, file: IO[bytes]) -> dict[str, Any]:
         """Send a bundle."""
         return self._json("bundle", _chunks(file))

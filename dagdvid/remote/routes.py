@@ -12,10 +12,13 @@ from dagdvid.objects import canonical
 from dagdvid.objects.ids import from_hex
 from dagdvid.objects.store import Object
 from dagdvid.remote import bundle
+from dagdvid.remote.chain import clone_chained, is_base_site, pull_site
 from dagdvid.remote.foreign import foreign
 from dagdvid.remote.incoming import take
 from dagdvid.remote.objects import decode_ids, encode_objects, read_objects
 from dagdvid.remote.peer import check_url, hidden, split_clone_url
+from dagdvid.remote.published.publish import publish
+from dagdvid.remote.published.site import is_site, open_site
 from dagdvid.remote.receive import rebuild
 from dagdvid.remote.send import Known, missing_owners, offer, write_bundle
 from dagdvid.remote.transfer import Step, clone, pull, push
@@ -48,7 +51,11 @@ def add_remote(catalog: Catalog, target: Target, request: Request) -> Reply:
         raise BadRequest("'name' must be letters, digits, and . _ - between them")
     if not isinstance(url, str):
         raise BadRequest("'url' is missing")
-    catalog.check_remote(check_url(url))
+    if is_site(url):
+        open_site(url).close()
+    else:
+        check_url(url)
+    catalog.check_remote(url)
     catalog.set_remote(target.repo, name, url)
     return Reply()
 
@@ -64,6 +71,8 @@ def push_to(catalog: Catalog, target: Target, request: Request) -> Reply:
             raise BadRequest(f"{uuid!r} is a version of another repo")
         uuid = version.uuid
     url = _remote(catalog, target.repo, body)[1]
+    if is_base_site(catalog, url):
+        return _told(publish(catalog, target.repo, url, [uuid] if uuid else ()), request)
     return _told(push(catalog, target.repo, url, uuid, without, dry_run=request.flag("dry-run")), request)
 
 
@@ -71,6 +80,8 @@ def pull_from(catalog: Catalog, target: Target, request: Request) -> Reply:
     """POST pull."""
     body = request.json_object()
     name, url = _remote(catalog, target.repo, body)
+    if is_base_site(catalog, url):
+        return _told(pull_site(catalog, target.repo, url, name), request)
     dry_run = request.flag("dry-run")
     steps = pull(catalog, target.repo, url, name, _without(body), dry_run=dry_run, amending=request.unlocked)
     return _told(steps, request)
@@ -81,6 +92,8 @@ def clone_from(catalog: Catalog, request: Request) -> Reply:
     url = request.json_object().get("url")
     if not isinstance(url, str):
         raise BadRequest("'url' is missing")
+    if request.json_object().get("chain") is True or is_site(url):
+        return _told(clone_chained(catalog, url), request)
     server, uuid = split_clone_url(url)
     return _told(clone(catalog, server, uuid), request)
 
@@ -296,7 +309,10 @@ SYNC = RouteTable(
             ("POST",),
             "repos/clone",
             clone_from,
-            'Take a whole repo from another server. Body: JSON {"url"}: http://HOST:PORT[/UUID]. ' + _ANSWER,
+            'Take a whole repo from another server. Body: JSON {"url"}: http://HOST:PORT[/UUID]. '
+            + _ANSWER
+            + ' With "chain": true, or the URL of a published store (file, s3, gs, az), what is in its versions stays'
+            " there, and is read when it is needed.",
             right=Right.MANAGE,
             query=_PROGRESS,
             examples=(Example("repos/clone", "{...}", '{"url":"http://other-host:8000/{other}"}'),),

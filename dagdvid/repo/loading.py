@@ -85,6 +85,7 @@ def _repo(conn: sqlite3.Connection, nodes: Nodes, known: State, row: Sequence[An
         deleted=facts.deleted,
         later=facts.versions,
         versions=_versions(conn.execute(_ALL, (number,)), facts.versions),
+        chained=conn.execute("SELECT 1 FROM bases WHERE repo = ?", (root,)).fetchone() is not None,
         numbers=_numbers(conn, [shared_uuid(root), *(i.uuid for i in facts.instances.values())]),
         damage=damage,
     )

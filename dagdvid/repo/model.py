@@ -93,6 +93,8 @@ class Repo:
     """Tombstones of deleted instances, by data UUID: what versions still hold of them is given up."""
     later: Mapping[str, Later] = field(default_factory=dict)
     """What the record says of versions, by version UUID, where it differs from their commits."""
+    chained: bool = False
+    """Some of what its versions hold lies in a base (SPEC 8.10), so that reading may take long."""
     damage: str = ""
     """Why its record, and with it its instances and texts, cannot be read; empty if it can."""
 

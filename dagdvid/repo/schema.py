@@ -99,6 +99,13 @@ CREATE TABLE IF NOT EXISTS ids (            -- numbers that this server may give
     last        INTEGER NOT NULL,
     PRIMARY KEY (root, counter, first)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bases (          -- where objects of a repo lie that are not here (SPEC 8.10)
+    repo        TEXT NOT NULL,              -- UUID of the root version
+    url         TEXT NOT NULL,
+    kind        TEXT NOT NULL,              -- site or server
+    heads       TEXT NOT NULL,              -- of a site: JSON list of the names of heads
+    PRIMARY KEY (repo, url)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remotes (
     repo        INTEGER NOT NULL REFERENCES repos (id),
     name        TEXT NOT NULL,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from dagdvid.errors import Corrupt, DagdvidError, DamageError, Lost, MissingObject
+from dagdvid.errors import Corrupt, DagdvidError, DamageError, Lost, MissingObject, RemoteError
 from dagdvid.objects.blobs import decode_blob_list
 from dagdvid.objects.ids import ObjectType
 from dagdvid.objects.store import Object, verified
@@ -38,6 +38,8 @@ class Walk:
         self.problems: list[dict[str, Any]] = []
         self.wanting: set[bytes] = set()
         """The objects that were missing, or not as they should be."""
+        self.promised: list[bytes] = []
+        """The objects that are not here and that a base is to have; what they refer to is there, too."""
         self.lost = 0
         """How many of those are known to be lost (`Lost`); they are no problems."""
         self.place: dict[str, Any] = {}
@@ -77,8 +79,11 @@ class Walk:
         store = self.catalog.store
         for name in fresh:
             try:
-                item = store.get_many([name])[0]
+                item = store.get_here([name])[0]
                 if item is None:
+                    if store.below is not None and store.below.any:
+                        self.promised.append(name)
+                        continue
                     raise MissingObject(f"object {name.hex()} is missing")
                 found.append((name, verified(item)))
                 self.bytes += item.size
@@ -142,9 +147,12 @@ def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
     """Check all. Yields {"progress", "done", "total"} now and then, at last {"result": report}; changes nothing."""
     walk = Walk(catalog)
     yield from walk_all(walk)
+    unsure = _check_promised(walk)
     yield {
         "result": {
             "ok": not walk.problems,
+            "promised": len(walk.promised),
+            "unsure": unsure,
             "versions": walk.versions,
             "objects": len(walk.seen),
             "bytes": walk.bytes,
@@ -152,6 +160,18 @@ def verify(catalog: Catalog) -> Iterator[dict[str, Any]]:
             "problems": walk.problems,
         }
     }
+
+
+def _check_promised(walk: Walk) -> str:
+    """See to it that a base has what is not here; why that could not be found out, empty if it was."""
+    below = walk.catalog.store.below
+    walk.place = {"ref": "base"}
+    try:
+        for name in below.lacking(walk.promised) if below is not None else ():
+            walk.problem(MissingObject(f"object {name.hex()} is missing here and in every base"), name)
+    except RemoteError as error:
+        return str(error)
+    return ""
 
 
 def walk_all(walk: Walk) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -20,6 +21,8 @@ from dagdvid.server import Server
 TOKEN = "for-examples"
 ELSEWHERE = "http://other-host:8000"
 """Stands in examples for the address of a second server."""
+PUBLISHED = "file:///srv/site"
+"""Stands in examples for a place to publish to."""
 
 INSTANCES = {
     "keyvalue": ("kv", {"Tags": "type=meshes"}),
@@ -40,6 +43,7 @@ DATA = (
 """What the root version of the sample holds."""
 
 WITHOUT = {
+    "unpublish": "for what was published",
     "sync/": "for servers among themselves: their bodies are made by programs",
     "store/copy/pack": "takes the name of a pack, which GET store/copy/info has",
     "server/reload-": "for servers whose configuration names such a file",
@@ -88,17 +92,17 @@ def servers(tmp_path_factory: Any) -> Iterator[Servers]:
     with first, second, httpx.Client(base_url=first.url) as client:
         other = httpx.post(f"{second.url}/api/repos", content=b"{}").json()["root"]
         httpx.post(f"{second.url}/api/node/{other}/commit", content=b"{}").raise_for_status()
-        yield client, second.url, other
+        yield client, second.url, other, folder / "site"
 
 
-Servers = tuple[httpx.Client, str, str]
+Servers = tuple[httpx.Client, str, str, Path]
 
 
 class Sample:
     """A repo of its own in a server, with the versions that `Example` speaks of."""
 
     def __init__(self, servers: Servers) -> None:
-        http, elsewhere, other = servers
+        http, elsewhere, other, _ = servers
         self._http = http
         uuid = self.post("repos", {"alias": "sample"})["root"]
         self.names = {"root": uuid, "other": other}
@@ -147,7 +151,7 @@ def fits(answer: httpx.Response, wanted: str | int, sample: Sample) -> bool:
 
 
 def test_all_examples_work(servers: Servers, documented: list[Case]) -> None:
-    http, elsewhere, _ = servers
+    http, elsewhere, _, folder = servers
     sample: Sample | None = None
     wrong = []
     for prefix, data, route, example in documented:
@@ -157,7 +161,7 @@ def test_all_examples_work(servers: Servers, documented: list[Case]) -> None:
         query = {"admintoken": TOKEN} if route.right is Right.ADMIN else {}
         body = example.body
         if isinstance(body, str):
-            body = sample.named(body).replace(ELSEWHERE, elsewhere).encode()
+            body = sample.named(body).replace(ELSEWHERE, elsewhere).replace(PUBLISHED, folder.as_uri()).encode()
         body = bytes(body) if isinstance(body, int) else body
         url = httpx.URL(f"{at}{sample.named(example.path)}".replace("/?", "?").rstrip("/"))
         answer = http.request(method, url.copy_merge_params(query), content=body or None)

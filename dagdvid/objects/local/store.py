@@ -10,11 +10,11 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, UnavailableError
+from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, RemoteError, UnavailableError
 from dagdvid.objects.local.appending import PACK_LIMIT, recover
 from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.files import Files, raise_limit
@@ -29,7 +29,7 @@ from dagdvid.objects.local.writer_client import WriterClient
 from dagdvid.objects.local.writer_process import serve_writer
 from dagdvid.objects.store import Object
 
-__all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "LocalStore", "hold", "next_value"]
+__all__ = ["BACKUP", "DATABASE", "FORMAT", "INFO", "PACKS", "Below", "LocalStore", "hold", "next_value"]
 
 FORMAT = 1
 """The version of the folder's format; newer ones are refused (SPEC 4.1)."""
@@ -70,6 +70,20 @@ def hold(folder: Path) -> Iterator[int]:
         os.close(fd)
 
 
+class Below(Protocol):
+    """Where objects lie that the folder does not hold and still may name."""
+
+    def fetch(self, ids: Sequence[bytes]) -> dict[bytes, Object]:
+        """Objects, those that there are; errors as `LocalStore.get_many`."""
+
+    def lacking(self, ids: Sequence[bytes]) -> list[bytes]:
+        """The objects that are in none of the places below; errors as `fetch`."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything below."""
+
+
 class LocalStore:
     """An `ObjectStore` in a folder, and the database and writer that the layers above share with it."""
 
@@ -96,6 +110,8 @@ class LocalStore:
         """
         raise_limit()
         self.folder = folder
+        self.below: Below | None = None
+        """Set by the layers above: where else `get_many` looks."""
         self.readonly = readonly
         files = files or Files()
         writing = writer is None and not readonly
@@ -155,17 +171,35 @@ class LocalStore:
         serve_writer(listener, self._commit, stop)
 
     def get_many(self, ids: Sequence[bytes]) -> list[Object | None]:
-        """As `ObjectStore.get_many`."""
+        """As `ObjectStore.get_many`; from below, too.
+
+        Raises:
+            Offline, RemoteError: objects lie below, and cannot be read.
+        """
+        return self._get(ids, self.below)
+
+    def get_here(self, ids: Sequence[bytes]) -> list[Object | None]:
+        """As `ObjectStore.get_many`, of what lies in the folder alone."""
+        return self._get(ids, None)
+
+    def _get(self, ids: Sequence[bytes], below: Below | None) -> list[Object | None]:
         where = self.packs.locate(ids)
-        if len(where) < len(ids):
-            check_lost(self.database, [name for name in ids if name not in where])
         found = {name: self.packs.read(name, at) for name, at in sorted(where.items(), key=lambda item: item[1])}
+        absent = [name for name in ids if name not in found] if len(where) < len(ids) else []
+        if absent and below is not None:
+            found |= below.fetch(absent)
+            absent = [name for name in absent if name not in found]
+        check_lost(self.database, absent)
         return [found.get(name) for name in ids]
 
     def has_many(self, ids: Sequence[bytes]) -> list[bool]:
-        """As `ObjectStore.has_many`."""
-        where = self.packs.locate(ids)
-        return [name in where for name in ids]
+        """As `ObjectStore.has_many`; below, too, where that can be asked now."""
+        there = {*self.packs.locate(ids)}
+        absent = [name for name in dict.fromkeys(ids) if name not in there]
+        if absent and self.below is not None and self.below.any:
+            with suppress(RemoteError):  # taken for absent, an object is only stored once more
+                there |= {*absent} - {*self.below.lacking(absent)}
+        return [name in there for name in ids]
 
     def put_many(self, objects: Sequence[Object]) -> None:
         """As `ObjectStore.put_many`."""
