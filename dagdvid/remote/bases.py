@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from dagdvid.errors import Unverified
 from dagdvid.objects.cache import CACHE, ObjectCache
@@ -21,37 +18,11 @@ from dagdvid.remote.peer import Peer
 from dagdvid.remote.published.reader import PublishedBase
 from dagdvid.remote.published.shelf import SHELF, Shelf
 from dagdvid.remote.published.site import open_site
+from dagdvid.repo.bases import SERVER, base_rows
 
-__all__ = ["SERVER", "SITE", "BaseRow", "ServerBase", "SetBase", "base_rows", "open_layers"]
+__all__ = ["ServerBase", "open_layers"]
 
-SITE, SERVER = "site", "server"
 _BATCH, _AT_ONCE = 512, 4
-
-
-class BaseRow(NamedTuple):
-    """A base, as the database has it."""
-
-    repo: str
-    url: str
-    kind: str
-    heads: str
-
-
-@dataclass(frozen=True)
-class SetBase:
-    """Name a base of a repo, or what it has now."""
-
-    row: BaseRow
-    objects: Sequence[Object] = ()
-
-    def apply(self, conn: sqlite3.Connection) -> None:
-        """Enter it."""
-        conn.execute("INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?)", self.row)
-
-
-def base_rows(store: LocalStore) -> list[BaseRow]:
-    """The bases of all repos."""
-    return [BaseRow(*row) for row in store.database.rows("SELECT repo, url, kind, heads FROM bases ORDER BY repo, url")]
 
 
 class ServerBase:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit, urlunsplit
 from dagdvid.errors import BadRequest, DagdvidError, RemoteError, Unverified
 from dagdvid.objects.ids import ObjectType, from_hex
 from dagdvid.objects.store import Object
-from dagdvid.remote.bases import SERVER, SITE, BaseRow, SetBase, base_rows
 from dagdvid.remote.foreign import foreign
 from dagdvid.remote.incoming import Taken, take
 from dagdvid.remote.peer import Peer, split_clone_url
@@ -22,6 +21,7 @@ from dagdvid.remote.published.shelf import SHELF, Shelf
 from dagdvid.remote.published.site import Site, is_site, open_site
 from dagdvid.remote.receive import Received, Refs
 from dagdvid.remote.send import Known
+from dagdvid.repo.bases import SERVER, SITE, BaseRow, SetBase, base_rows
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit
 from dagdvid.repo.leases import claim_lacking, enter, short_of
