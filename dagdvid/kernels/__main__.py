@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 
@@ -13,11 +12,8 @@ def main() -> None:
     """Compile, and say on standard output how far it is."""
     if len(sys.argv) > 1:
         twins.keep_in(Path(sys.argv[1]))
-    names = sorted(file.stem for file in twins.FOLDER.glob("[a-z]*.py"))
-    for name in names:
-        importlib.import_module(f"dagdvid.kernels.{name}")
-    for number, name in enumerate(twins.compile_all(), 1):
-        sys.stdout.write(f"{name} ({number} of {len(names)})\n")
+    for part in twins.compile_all():
+        sys.stdout.write(part + "\n")
         sys.stdout.flush()
 
 

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.kernels import labelblocks_ref
-from dagdvid.kernels.labelblocks_ref import HEADER, SUB, Counted, labels_in, shape
+from dagdvid.kernels.labelblocks_ref import HEADER, SUB, Counted, Triple, labels_in, shape
 from dagdvid.kernels.twins import Twin
 
 __all__ = [
     "Counted",
+    "at",
     "canonical",
     "check",
     "counts",
     "decode",
+    "decode_into",
+    "downres_into",
     "encode",
     "encode_counted",
     "labels_in",
@@ -31,13 +34,15 @@ __all__ = [
 Mapping = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """Labels, ascending, and what each becomes."""
 
-_MODULE = "labelblocks"
-_decode = Twin(labelblocks_ref.decode_ref, _MODULE)
-_encode = Twin(labelblocks_ref.encode_ref, _MODULE)
-_canonical = Twin(labelblocks_ref.canonical_ref, _MODULE)
-_check = Twin(labelblocks_ref.check_ref, _MODULE)
-_counts = Twin(labelblocks_ref.counts_ref, _MODULE)
-_mask = Twin(labelblocks_ref.mask_ref, _MODULE)
+_decode = Twin(labelblocks_ref.decode_ref, "blockvoxels")
+_encode = Twin(labelblocks_ref.encode_ref, "blockforms")
+_canonical = Twin(labelblocks_ref.canonical_ref, "blockforms")
+_check = Twin(labelblocks_ref.check_ref, "blockforms")
+_counts = Twin(labelblocks_ref.counts_ref, "blockforms")
+_mask = Twin(labelblocks_ref.mask_ref, "blockvoxels")
+_at = Twin(labelblocks_ref.at_ref, "blockvoxels")
+_decode_into = Twin(labelblocks_ref.decode_into_ref, "blockvoxels")
+_downres_into = Twin(labelblocks_ref.downres_into_ref, "blockvoxels")
 
 
 def decode(data: bytes | memoryview) -> NDArray[np.uint64]:
@@ -47,6 +52,40 @@ def decode(data: bytes | memoryview) -> NDArray[np.uint64]:
         BadRequest: malformed.
     """
     return _decode(data)
+
+
+def decode_into(data: bytes | memoryview, volume: NDArray[np.uint64], at: Triple, first: Triple, size: Triple) -> None:
+    """Copy a box of a block's voxels to a volume [z, y, x] in C order; no other voxels are unpacked.
+
+    Args:
+        data: the block.
+        volume: of uint64.
+        at: z, y, x in the volume.
+        first: z, y, x of the box in the block.
+        size: voxels along z, y, x, all of them in the block and in the volume.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    _decode_into(data, volume, at, first, size)
+
+
+def downres_into(data: bytes | memoryview, volume: NDArray[np.uint64], at: Triple) -> None:
+    """Put a block at half its resolution (`downres`) into a volume [z, y, x] in C order, at z, y, x.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    _downres_into(data, volume, at)
+
+
+def at(data: bytes | memoryview, points: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The labels of points (N, 3), x, y, z in each row, all of them within the block.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    return _at(data, points)
 
 
 def encode(block: NDArray[np.uint64]) -> bytes:

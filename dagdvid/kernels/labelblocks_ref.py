@@ -17,27 +17,34 @@ of sub-blocks in the block, of voxels in the sub-block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.errors import BadRequest
+from dagdvid.kernels.downres_ref import downres_ref
 
 __all__ = [
     "Counted",
     "Parts",
+    "at_ref",
     "canonical_ref",
     "check_ref",
     "count_ref",
     "counts_ref",
+    "decode_into_ref",
     "decode_ref",
+    "downres_into_ref",
     "encode_ref",
     "labels_in",
     "mask_ref",
     "parts",
     "shape",
 ]
+
+Triple = tuple[int, int, int]
 
 SUB = 8
 """Voxels along each edge of a sub-block."""
@@ -231,3 +238,27 @@ def check_ref(data: bytes | memoryview) -> bool:
 def mask_ref(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """As `labelblocks.mask`."""
     return np.isin(decode_ref(data), labels)
+
+
+def decode_into_ref(
+    data: bytes | memoryview, volume: NDArray[np.uint64], at: Triple, first: Triple, size: Triple
+) -> None:
+    """As `labelblocks.decode_into`."""
+    volume[_box(at, size)] = decode_ref(data)[_box(first, size)]
+
+
+def at_ref(data: bytes | memoryview, points: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """As `labelblocks.at`."""
+    x, y, z = points.T
+    found: NDArray[np.uint64] = decode_ref(data)[z, y, x]
+    return found
+
+
+def downres_into_ref(data: bytes | memoryview, volume: NDArray[np.uint64], at: Triple) -> None:
+    """As `labelblocks.downres_into`."""
+    half = downres_ref(decode_ref(data))
+    volume[_box(at, half.shape)] = half
+
+
+def _box(first: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(low, low + edge) for low, edge in zip(first, size, strict=True))

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -84,19 +85,25 @@ def load() -> None:
 
 
 def compile_all() -> Iterator[str]:
-    """Load or compile all kernels, and from then on take them; yields the name of each module before its turn."""
-    with _once:
+    """Load or compile all kernels, and from then on take them; yields what is next, as in "cseg (1 of 4)"."""
+    with _once, ExitStack() as stack:
         if _kept != FOLDER / "__pycache__":
             importlib.import_module("numba").config.CACHE_DIR = str(_kept)
+        if not is_compiled():
+            _kept.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((_kept / "compiling").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one process at a time, so that others find it done
         stamp = _stamp()
-        for name in sorted({twin.module for twin in _twins}):
-            yield name
+        if not stamp.exists():
+            for old in _kept.rglob("*.nb[ic]"):  # numba does not see that a file changed from which others import
+                old.unlink(missing_ok=True)
+        names = sorted(file.stem for file in FOLDER.glob("[a-z]*.py"))
+        for number, name in enumerate(names, 1):
+            yield f"{name} ({number} of {len(names)})"
             importlib.import_module(f"dagdvid.kernels.fast.{name}")
         for twin in _twins:
             twin.choose()
-        if not stamp.exists():
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            stamp.touch()
+        stamp.touch()
 
 
 def compile_soon() -> None:
@@ -131,18 +138,12 @@ def _load_carefully() -> None:
 
 
 def _compile_elsewhere() -> None:
-    """Compile in a process of its own; one at a time, so that others find it done."""
-    _kept.mkdir(parents=True, exist_ok=True)
-    with (_kept / "compiling").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_compiled():
-            return
-        began = time.monotonic()
-        words = [sys.executable, "-P", "-m", "dagdvid.kernels", str(_kept)]
-        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
-            for line in child.stdout or ():
-                _log.info("compiling kernels, once; plain ones answer meanwhile: %s", line.strip())
-        _log.info("kernels compiled in %.0f s", time.monotonic() - began)
+    began = time.monotonic()
+    words = [sys.executable, "-P", "-m", "dagdvid.kernels", str(_kept)]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
+        for line in child.stdout or ():
+            _log.info("compiling kernels, once; plain ones answer meanwhile: %s", line.strip())
+    _log.info("kernels compiled in %.0f s", time.monotonic() - began)
 
 
 def _stamp() -> Path:

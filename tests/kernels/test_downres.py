@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagdvid.kernels import twins
-from dagdvid.kernels.downres import downres, downres_ref
+from dagdvid.kernels.downres import downres
+from dagdvid.kernels.downres_ref import downres_ref
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from dagdvid.errors import BadRequest
 from dagdvid.kernels import labelblocks, twins
 from dagdvid.kernels import labelblocks_ref as plain
+from dagdvid.kernels.downres_ref import downres_ref
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,6 +95,26 @@ def test_fast_and_plain_agree(block):
     assert plain.check_ref(data)
     wanted = np.unique(block)[::2]
     assert (labelblocks.mask(data, wanted) == plain.mask_ref(data, wanted)).all()
+    random = np.random.default_rng(len(data))
+    points = np.stack([random.integers(0, edge, 20) for edge in block.shape[::-1]], axis=1)
+    x, y, z = points.T
+    assert labelblocks.at(data, points).tolist() == plain.at_ref(data, points).tolist() == block[z, y, x].tolist()
+    first = tuple(random.integers(0, edge) for edge in block.shape)
+    size = tuple(random.integers(0, edge - low + 1) for edge, low in zip(block.shape, first, strict=True))
+    for into in (labelblocks.decode_into, plain.decode_into_ref):
+        volume = np.full((40, 41, 42), 17, np.uint64)
+        expected = volume.copy()
+        into(data, volume, (3, 2, 1), first, size)
+        there = tuple(slice(low, low + edge) for low, edge in zip(first, size, strict=True))
+        expected[3 : 3 + size[0], 2 : 2 + size[1], 1 : 1 + size[2]] = block[there]
+        assert (volume == expected).all()
+    for into in (labelblocks.downres_into, plain.downres_into_ref):
+        volume = np.full((40, 41, 42), 17, np.uint64)
+        expected = volume.copy()
+        into(data, volume, (3, 2, 1))
+        z, y, x = (edge // 2 for edge in block.shape)
+        expected[3 : 3 + z, 2 : 2 + y, 1 : 1 + x] = downres_ref(block)
+        assert (volume == expected).all()
     view = np.flip(np.zeros((32, *block.shape), np.uint64), 0)[3]
     view[:] = block
     assert labelblocks.encode(np.asfortranarray(view)) == data
@@ -176,6 +198,9 @@ def test_malformed_blocks_are_refused_or_decoded_alike(block, seed):
             with pytest.raises(BadRequest, match="malformed label block") as refusal:
                 refused(sent)
             assert str(refusal.value) == str(error)
+        for lenient in (labelblocks.mask, labelblocks.at):  # they need not look at every voxel
+            with suppress(BadRequest):
+                lenient(sent, np.zeros(3, np.uint64) if lenient is labelblocks.mask else np.zeros((2, 3), np.int64))
         return
     assert (labelblocks.decode(sent) == expected).all()
     assert labelblocks.check(sent) == (plain.encode_ref(expected).data == sent)

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from dagdvid.kernels.fast import inlined, kernel
 
-__all__ = ["downres"]
+__all__ = ["downres", "winner"]
 
 
 @inlined
-def _winner(voxels: NDArray[np.uint64]) -> np.uint64:
+def winner(voxels: NDArray[np.uint64]) -> np.uint64:
     """The most frequent of eight labels that is not 0, of several the smallest."""
     winner, most = np.uint64(0), 0
     for i in range(8):
@@ -42,7 +42,7 @@ def _downres(voxels: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
                             different |= label ^ first
                             eight[at] = label
                             at += 1
-                out[z, y, x] = first if different == 0 else _winner(eight)
+                out[z, y, x] = first if different == 0 else winner(eight)
 
 
 def downres(voxels: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,166 +1,20 @@
-"""The compiled twin of `labelblocks_ref`.
-
-Eight voxels along x have as many bytes as each has bits, so that a row of a sub-block is one load of bytes.
-"""
+"""The compiled twin of `labelblocks_ref`: what writes, checks and counts blocks."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.kernels import labelblocks_ref
 from dagdvid.kernels.fast import BYTES, inlined, kernel
-from dagdvid.kernels.labelblocks_ref import Counted
+from dagdvid.kernels.fast.blocktables import WIDEST, Int, bits_for, layout, row_of, tables_of, u16, u32
+from dagdvid.kernels.fast.blockvoxels import decode
+from dagdvid.kernels.labelblocks_ref import HEADER, SUB, VOXELS, Counted
 
-__all__ = ["canonical", "check", "counts", "decode", "encode", "mask"]
-
-Int = int | np.int64
-
-SUB = 8
-VOXELS = SUB**3
-HEADER = 16
-WIDEST = 9
-"""Bits of a voxel where a sub-block has 512 labels."""
+__all__ = ["canonical", "check", "counts", "encode"]
 
 CANONICAL, RENUMBERED, OTHER, MALFORMED = 0, 1, 2, 3
 """What `_scan` finds: the canonical form; only labels and places in another order; anything else; no block."""
-
-
-@inlined
-def _bits(number: Int) -> int:
-    """ceil(log2(n)), 0 for n = 0."""
-    bits = 0
-    while 1 << bits < number:
-        bits += 1
-    return bits
-
-
-@inlined
-def _u16(data: NDArray[np.uint8], at: Int) -> Int:
-    return np.int64(data[at]) | np.int64(data[at + 1]) << 8
-
-
-@inlined
-def _u32(data: NDArray[np.uint8], at: Int) -> Int:
-    return (
-        np.int64(data[at]) | np.int64(data[at + 1]) << 8 | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
-    )
-
-
-@inlined
-def _row(values: NDArray[np.uint8], at: Int, bits: int, places: NDArray[np.int64]) -> None:
-    """The eight numbers whose bits begin at a byte: the highest bit first."""
-    word = np.uint64(0)
-    mask = np.uint64((1 << bits) - 1)
-    if bits < WIDEST:
-        for i in range(bits):
-            word = word << np.uint64(8) | np.uint64(values[at + i])
-        for i in range(SUB):
-            places[i] = np.int64(word >> np.uint64(bits * (SUB - 1 - i)) & mask)
-        return
-    for i in range(SUB):
-        places[i] = (np.int64(values[at + i]) << 8 | np.int64(values[at + i + 1])) >> (SUB - 1 - i) & 511
-
-
-@kernel(f"Tuple((int64, int64, int64, int64))({BYTES})")
-def _layout(data: NDArray[np.uint8]) -> tuple[Int, Int, Int, Int]:
-    """Where numbers, places and values of a block of several labels begin, and how many places; -1 where it is none."""
-    gx, gy, gz, count = _u32(data, 0), _u32(data, 4), _u32(data, 8), _u32(data, 12)
-    subs = gx * gy * gz
-    numbers = HEADER + 8 * count
-    places = numbers + 2 * subs
-    if places > len(data):
-        return -1, -1, -1, -1
-    total: Int = 0
-    bits = 0
-    for sub in range(subs):
-        number = _u16(data, numbers + 2 * sub)
-        if number > VOXELS:
-            return -1, -1, -1, -1
-        total += number
-        bits += _bits(number)
-    values = places + 4 * total
-    if values + bits * (VOXELS // 8) != len(data):
-        return -1, -1, -1, -1
-    return numbers, places, values, total
-
-
-@kernel(f"boolean({BYTES}, uint64[::1], uint64[:, :, ::1])")
-def _decode(data: NDArray[np.uint8], table: NDArray[np.uint64], out: NDArray[np.uint64]) -> bool:
-    """Fills an array with what a table says of each of the block's labels; False where the block is malformed."""
-    at, first, byte, _ = _layout(data)
-    if at < 0:
-        return False
-    count = len(table)
-    row = np.empty(SUB, np.int64)
-    labels = np.zeros(VOXELS, np.uint64)
-    for z in range(0, out.shape[0], SUB):
-        for y in range(0, out.shape[1], SUB):
-            for x in range(0, out.shape[2], SUB):
-                number = _u16(data, at)
-                at += 2
-                bits = _bits(number)
-                for i in range(number):
-                    place = _u32(data, first)
-                    first += 4
-                    if place >= count:
-                        return False
-                    labels[i] = table[place]
-                if bits == 0:
-                    label = labels[0] if number else np.uint64(0)
-                    for k in range(SUB):
-                        for j in range(SUB):
-                            out[z + k, y + j, x : x + SUB] = label
-                    continue
-                for k in range(SUB):
-                    for j in range(SUB):
-                        _row(data, byte, bits, row)
-                        byte += bits
-                        worst = 0
-                        for i in range(SUB):
-                            worst = max(worst, row[i])
-                            out[z + k, y + j, x + i] = labels[row[i]]
-                        if worst >= number:
-                            return False
-    return True
-
-
-@kernel(f"boolean({BYTES}, boolean[::1], boolean[:, :, ::1])")
-def _mask(data: NDArray[np.uint8], table: NDArray[np.bool_], out: NDArray[np.bool_]) -> bool:
-    """As `_decode`, with a table of booleans."""
-    at, first, byte, _ = _layout(data)
-    if at < 0:
-        return False
-    row = np.empty(SUB, np.int64)
-    wanted = np.zeros(VOXELS, np.bool_)
-    for z in range(0, out.shape[0], SUB):
-        for y in range(0, out.shape[1], SUB):
-            for x in range(0, out.shape[2], SUB):
-                number = _u16(data, at)
-                at += 2
-                bits = _bits(number)
-                some, every = False, number > 0
-                for i in range(number):
-                    place = _u32(data, first)
-                    first += 4
-                    if place >= len(table):
-                        return False
-                    wanted[i] = table[place]
-                    some |= wanted[i]
-                    every &= wanted[i]
-                if every == some:
-                    out[z : z + SUB, y : y + SUB, x : x + SUB] = some
-                    byte += bits * (VOXELS // SUB)
-                    continue
-                for k in range(SUB):
-                    for j in range(SUB):
-                        _row(data, byte, bits, row)
-                        byte += bits
-                        for i in range(SUB):
-                            out[z + k, y + j, x + i] = wanted[row[i]]
-    return True
 
 
 @inlined
@@ -275,7 +129,7 @@ def _encode(block: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.ui
                             run += 1
                             at += 1
                 voxels[total + place] += run
-                bits = _bits(number)
+                bits = bits_for(number)
                 size = bits * (VOXELS // 8)
                 if end + size > len(packed):
                     packed = np.concatenate((packed, np.empty(len(packed) + size, np.uint8)))
@@ -305,7 +159,7 @@ def _scan(
     data: NDArray[np.uint8], table: NDArray[np.uint64]
 ) -> tuple[int, NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint32]]:
     """What form a block of several labels has; its labels by first place, and their voxels; and its places anew."""
-    at, first, byte, total = _layout(data)
+    at, first, byte, total = layout(data)
     nothing = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint32)
     if at < 0:
         return MALFORMED, *nothing
@@ -316,10 +170,10 @@ def _scan(
     form = CANONICAL
     entry: Int = 0
     for _ in range(subs):
-        number = _u16(data, at)
+        number = u16(data, at)
         at += 2
         for i in range(number):
-            place = _u32(data, first)
+            place = u32(data, first)
             first += 4
             if place >= len(table):
                 return MALFORMED, *nothing
@@ -331,10 +185,10 @@ def _scan(
                 voxels[entry] += VOXELS
             entry += number
             continue
-        bits = _bits(number)
+        bits = bits_for(number)
         seen, last, run = 0, 0, 0
         for _ in range(VOXELS // SUB):
-            _row(data, byte, bits, row)
+            row_of(data, byte, bits, row)
             byte += bits
             for i in range(SUB):
                 place = row[i]
@@ -360,7 +214,7 @@ def _scan(
     newest = np.full(count, -1, np.int64)
     entry = 0
     for sub in range(subs):
-        for _ in range(_u16(data, start + 2 * sub)):
+        for _ in range(u16(data, start + 2 * sub)):
             if newest[where[entry]] == sub:
                 form = OTHER
             newest[where[entry]] = sub
@@ -371,7 +225,7 @@ def _scan(
         elif count < len(table):
             form = RENUMBERED
         for i in range(total):
-            if where[i] != _u32(data, places_at + 4 * i):
+            if where[i] != u32(data, places_at + 4 * i):
                 form = RENUMBERED if form == CANONICAL else form
                 break
     counts = np.zeros(count, np.int64)
@@ -380,42 +234,7 @@ def _scan(
     return form, labels[:count].copy(), counts, where
 
 
-class _Tables(NamedTuple):
-    """What the kernels need of a block."""
-
-    data: NDArray[np.uint8]
-    labels: NDArray[np.uint64]
-    shape: tuple[int, int, int]
-    solid: bool
-    """There is one label and nothing after it. What else has one label is malformed."""
-
-
-def _tables(data: bytes | memoryview) -> _Tables:
-    shape, labels = labelblocks_ref.shape(data), labelblocks_ref.labels_in(data)
-    return _Tables(np.frombuffer(data, np.uint8), labels.astype(np.uint64), shape, len(data) == HEADER + 8)
-
-
-def decode(data: bytes | memoryview) -> NDArray[np.uint64]:
-    """As the plain one."""
-    raw, labels, shape, solid = _tables(data)
-    if solid:
-        return np.full(shape, labels[0])
-    voxels = np.empty(shape, np.uint64)
-    if len(labels) == 1 or not _decode(raw, labels, voxels):
-        return labelblocks_ref.decode_ref(data)
-    return voxels
-
-
-def mask(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """As the plain one."""
-    raw, table, shape, solid = _tables(data)
-    wanted = np.isin(table, labels)
-    if solid:
-        return np.full(shape, wanted[0])
-    voxels = np.empty(shape, np.bool_)
-    if len(table) == 1 or not _mask(raw, wanted, voxels):
-        return labelblocks_ref.mask_ref(data, labels)
-    return voxels
+_NOTHING = (MALFORMED, np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint32))
 
 
 def encode(block: NDArray[np.uint64]) -> Counted:
@@ -426,7 +245,7 @@ def encode(block: NDArray[np.uint64]) -> Counted:
 
 def canonical(data: bytes | memoryview) -> Counted:
     """As the plain one."""
-    raw, labels, shape, solid = _tables(data)
+    raw, labels, shape, solid = tables_of(data)
     if solid:
         return Counted(bytes(data), *_ascending(labels, np.array([shape[0] * shape[1] * shape[2]])))
     form, found, counts, places = _scan(raw, labels) if len(labels) > 1 else _NOTHING
@@ -446,7 +265,7 @@ def canonical(data: bytes | memoryview) -> Counted:
 
 def check(data: bytes | memoryview) -> bool:
     """As the plain one."""
-    raw, labels, _, solid = _tables(data)
+    raw, labels, _, solid = tables_of(data)
     if solid:
         return True
     form = _scan(raw, labels)[0] if len(labels) > 1 else MALFORMED
@@ -455,14 +274,11 @@ def check(data: bytes | memoryview) -> bool:
 
 def counts(data: bytes | memoryview) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """As the plain one."""
-    raw, labels, shape, solid = _tables(data)
+    raw, labels, shape, solid = tables_of(data)
     if solid:
         return _ascending(labels, np.array([shape[0] * shape[1] * shape[2]]))
     form, found, numbers, _ = _scan(raw, labels) if len(labels) > 1 else _NOTHING
     return labelblocks_ref.counts_ref(data) if form == MALFORMED else _ascending(found, numbers)
-
-
-_NOTHING = (MALFORMED, np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint32))
 
 
 def _ascending(labels: NDArray[np.uint64], counts: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
