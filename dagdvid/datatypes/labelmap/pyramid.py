@@ -1,4 +1,4 @@
-"""The coarser scales of a label volume: each voxel is the vote of eight (`kernels.downres`), none is ever stale."""
+"""The coarser scales of a label volume: each voxel is the vote of eight (`kernels.downres_ref`), none is ever stale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dagdvid.datatypes.grid import SPACE
 from dagdvid.datatypes.labelmap.properties import Layout
 from dagdvid.geometry import Point
 from dagdvid.kernels import labelblocks
-from dagdvid.kernels.downres import downres
 from dagdvid.kernels.morton import encode_keys
 
 __all__ = ["coarser", "follow"]
@@ -45,6 +44,5 @@ def coarser(layout: Layout, octants: Sequence[bytes | None]) -> bytes:
     bz, by, bx = (edge // 2 for edge in layout.shape)
     for (x, y, z), data in zip(_OCTANTS, octants, strict=True):
         if data is not None:
-            octant = downres(labelblocks.decode(data))
-            block[z * bz : (z + 1) * bz, y * by : (y + 1) * by, x * bx : (x + 1) * bx] = octant
+            labelblocks.downres_into(data, block, (z * bz, y * by, x * bx))
     return labelblocks.encode(block)

@@ -17,7 +17,6 @@ from dagdvid.datatypes.masks import Mask
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import ONE, Box, Point
 from dagdvid.kernels import labelblocks
-from dagdvid.kernels.labelblocks import Counted
 from dagdvid.kernels.morton import keys_of_box
 
 __all__ = ["Reading", "read", "read_box", "read_points", "write"]
@@ -100,9 +99,12 @@ def _array(view: Snapshot, reading: Reading, box: Box, batches: list[_Batch], ma
         for place, data in zip(places, reading.shown(view, values), strict=True):
             if data is not None:
                 z, y, x = along_z[place // layer], along_y[place % layer // width], along_x[place % width]
-                here, there = (z[0], y[0], x[0]), (z[1], y[1], x[1])
-                labels = labelblocks.decode(data)[there]
-                volume[here] = labels if mask is None else mask.shown(labels, part(box, here), 0)
+                here = (z[0], y[0], x[0])
+                size = (here[0].stop - here[0].start, here[1].stop - here[1].start, here[2].stop - here[2].start)
+                first = (z[1].start, y[1].start, x[1].start)
+                labelblocks.decode_into(data, volume, (here[0].start, here[1].start, here[2].start), first, size)
+                if mask is not None:
+                    volume[here] = mask.shown(volume[here], part(box, here), 0)
     return volume
 
 
@@ -119,13 +121,13 @@ def read_points(view: Snapshot, reading: Reading, points: NDArray[np.int64]) -> 
     order = np.argsort(which.reshape(-1), kind="stable")
     ends = np.searchsorted(which.reshape(-1)[order], np.arange(len(places)), "right")
     starts = np.append(0, ends[:-1])
-    x, y, z = (points % edge).T
+    within = points % edge
     for at in range(0, len(there), _BATCH):
         shown = reading.shown(view, located[at : at + _BATCH])
         for place, data in zip(there[at : at + _BATCH].tolist(), shown, strict=True):
             if data is not None:
                 rows = order[starts[place] : ends[place]]
-                found[rows] = labelblocks.decode(data)[z[rows], y[rows], x[rows]]
+                found[rows] = labelblocks.at(data, within[rows])
     return found
 
 
@@ -162,5 +164,4 @@ def _cut(txn: Txn, layout: Layout, box: Box, volume: Labels, span: Box, mask: Ma
                 if not inside.all():
                     (old,) = txn.get_many(SPACE, blocks.keys_of([place], 0))
                     labels = np.where(inside, labels, 0 if old is None else labelblocks.decode(old))
-            labels = np.ascontiguousarray(labels)
-            yield Incoming(place, Counted(labelblocks.encode(labels), *labelblocks.counts(labels)))
+            yield Incoming(place, labelblocks.encode_counted(labels))
