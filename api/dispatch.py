@@ -140,7 +140,9 @@ class Dispatch:
 
     async def _written_at_once(self, target: Target, request: Request) -> Reply | None:
         """The reply to a small write of a hot route, prepared on the event loop; None where that cannot be done."""
-        if not (target.route.hot and target.route.mutates and target.found) or len(request.body) > SMALL_WRITE:
+        if not (target.route.hot and target.found) or len(request.body) > SMALL_WRITE:
+            return None
+        if not target.route.mutates and target.found.scope != "node":
             return None
         self.pool.check()
         prepared = self.server.prepare(request, SMALL_WRITE)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Hot", "create_service"]
 
-_WORD = 5
-"""Where the first word of an instance's route stands in a path split at its slashes: /api/node/UUID/DATA/word."""
+_WORDS = {"node": 4, "data": 5}
+"""Where the first word of a route stands in a path split at its slashes: /api/node/UUID/[DATA/]word."""
+_MOST = max(_WORDS.values()) + 1
 
 
 class Answer(NamedTuple):
@@ -50,8 +51,13 @@ class Hot:
     def __init__(self, dispatch: Dispatch, app: Any) -> None:
         self.dispatch = dispatch
         self.app = app
-        routes = [route for scope, _, table in dispatch.server.tables() if scope == "data" for route in table]
-        self._hot = {(method, r.segments[0].encode()) for r in routes if r.hot for method in r.methods}
+        self._hot = {
+            (method, _WORDS[scope], route.segments[0].encode())
+            for scope, _, table in dispatch.server.tables()
+            for route in table
+            if route.hot
+            for method in route.methods
+        }
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """One request, or the application's whole life."""
@@ -97,8 +103,9 @@ class Hot:
 
     def _may_be_hot(self, scope: Scope) -> bool:
         """Whether it looks like it. An address in an unusual form does not, and is answered by the application."""
-        words = scope["raw_path"].split(b"/", _WORD + 1)
-        return len(words) > _WORD and (scope["method"], words[_WORD]) in self._hot
+        words = scope["raw_path"].split(b"/", _MOST)
+        at = min(len(words), _MOST) - 1
+        return (scope["method"], at, words[at]) in self._hot
 
     def _find(self, method: str, path: str) -> Target | None:
         try:

@@ -42,6 +42,7 @@ from dagdvid.repo import journal
 from dagdvid.repo.activity import note_act
 from dagdvid.repo.activity_routes import ACTIVITY
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.changes import ChangeHandler, Target
 from dagdvid.repo.collect import collect
 from dagdvid.repo.conflict_routes import CONFLICTS
 from dagdvid.repo.copying import COPY
@@ -53,7 +54,7 @@ from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.rebuild import rebuild_refs
 from dagdvid.repo.record_routes import RECORD
 from dagdvid.repo.repair import repair
-from dagdvid.repo.routes import NODE, REPO, REPOS, Target
+from dagdvid.repo.routes import NODE, REPO, REPOS
 from dagdvid.repo.schema import TABLES
 from dagdvid.repo.snapshot import AboveLimit
 from dagdvid.repo.transact import transact
@@ -287,7 +288,7 @@ class Server:
         """
         route = found.route
         self._check_right(found, request)
-        request = replace(request, args=found.args, unlocked=request.admin or self.config.fullwrite)
+        request = self._with_rights(request, found.args)
         if not _throttled(route, request):
             return self._run(found, request)
         leave = self.throttle.enter()
@@ -313,9 +314,10 @@ class Server:
         if found.scope == "repo":
             return self._noted(route, target, request, route.handler(self.catalog, target, request))
         if found.scope == "node":
-            if request.method not in READING and not route.on_locked and target.version.locked and not request.unlocked:
-                raise Locked(f"Cannot do {request.method.lower()} on locked node {target.version.uuid}")
+            self._check_node_lock(route, target, request)
             reply = route.handler(self.catalog, target, request)
+            if isinstance(route.handler, ChangeHandler):  # it has noted that itself
+                return reply
             return self._noted(route, target, request, reply, target.version.uuid)
         instance = target.repo.instance(found.args["data"])
         self._check_lock(route, target, instance, request)
@@ -348,14 +350,17 @@ class Server:
             return None
 
     def prepare(self, request: Request, most: int) -> Prepared | None:
-        """As `handle`, for a request that changes an instance and is quickly prepared; `submit` then makes the change.
+        """As `handle`, for a request that is quickly prepared: to change an instance, or the version graph by one step.
 
-        None where it takes more: an amendment, a change of properties, or values of more than `most` bytes to load.
+        `submit` then makes the change. None where it takes more: an amendment, a change of properties, values of more
+        than `most` bytes to load, versions that have to be folded first.
 
         Raises:
             DagdvidError: whatever is wrong; the caller maps it to a status.
         """
         found = self.find(request.method, request.path)
+        if found is not None and isinstance(found.route.handler, ChangeHandler):
+            return self._prepare_change(found, found.route.handler, request)
         if found is None or found.target is None or not found.route.mutates:
             return None
         if found.target.version.locked or found.target.repo.chained:
@@ -371,6 +376,17 @@ class Server:
         plain = isinstance(reply.body, bytes) and reply.finish is None
         submit = self.catalog.prepared_txn(txn, found.target.version) if plain else None
         return None if submit is None else Prepared(reply, submit)
+
+    def _prepare_change(self, found: Found, handler: ChangeHandler, request: Request) -> Prepared | None:
+        self._check_right(found, request)
+        request = self._with_rights(request, found.args)
+        target = Target(*self.catalog.find(found.args["uuid"]))
+        self._check_node_lock(found.route, target, request)
+        prepared = handler.prepare(self.catalog, target, request)
+        return None if prepared is None else Prepared(*prepared)
+
+    def _with_rights(self, request: Request, args: dict[str, str]) -> Request:
+        return replace(request, args=args, unlocked=request.admin or self.config.fullwrite)
 
     def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
         target = Target(*self.catalog.find(parts[1]))
@@ -405,6 +421,11 @@ class Server:
 
     def _reads(self, route: Route, request: Request) -> bool:
         return not route.mutates and (request.method in READING or route.right is Right.READ)
+
+    def _check_node_lock(self, route: Route, target: Target, request: Request) -> None:
+        if request.method in READING or route.on_locked or request.unlocked or not target.version.locked:
+            return
+        raise Locked(f"Cannot do {request.method.lower()} on locked node {target.version.uuid}")
 
     def _check_lock(self, route: Route, target: Target, instance: Instance, request: Request) -> None:
         if request.method in READING or route.on_locked or not instance.versioned or not target.version.locked:

@@ -20,7 +20,7 @@ from dagdvid.repo.record import now
 from dagdvid.repo.shared import ACTS, add
 from dagdvid.routes import Reply, Request
 
-__all__ = ["activity", "note_act"]
+__all__ = ["act_of", "activity", "note_act"]
 
 _SMALL = 4096
 
@@ -35,9 +35,13 @@ def note_act(
     if not (request.user or request.app) or reply.status >= 300 or not isinstance(reply.body, bytes):
         return
     repo = catalog.repos().get(root)
-    if repo is None:
-        return
-    said = _members(reply.body) if reply.content_type == "application/json" else {}
+    if repo is not None:
+        add(catalog, repo, ACTS, *act_of(request, reply, action, version, data))
+
+
+def act_of(request: Request, reply: Reply, action: str, version: str = "", data: str = "") -> tuple[bytes, bytes]:
+    """What a request did, as key and value of an entry."""
+    said = _members(reply.body) if isinstance(reply.body, bytes) and reply.content_type == "application/json" else {}
     asked = _members(request.body)
     act = {
         "action": "delete" if request.method == "DELETE" else action,
@@ -49,7 +53,7 @@ def note_act(
         "time": now(),
     }
     key = time.time_ns().to_bytes(8, "big") + secrets.token_bytes(8)
-    add(catalog, repo, ACTS, key, canonical.encode({name: text for name, text in act.items() if text}))
+    return key, canonical.encode({name: text for name, text in act.items() if text})
 
 
 def activity(catalog: Catalog, repo: Repo, limit: int | None = None) -> Iterator[dict[str, Any]]:

@@ -21,9 +21,9 @@ from dagdvid.repo import passcodes
 from dagdvid.repo.commits import content_of, read_commit
 from dagdvid.repo.ids import MUTATION, born, facts_of, whole
 from dagdvid.repo.loading import State, load
-from dagdvid.repo.model import MASTER, Repo, Version, is_uuid, is_version_name
+from dagdvid.repo.model import Repo, Version, is_uuid, is_version_name
 from dagdvid.repo.names import find_version
-from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together
+from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together, new_child
 from dagdvid.repo.record import (
     Facts,
     Later,
@@ -341,20 +341,10 @@ class Catalog:
         self.change_record(root, facts, user, around=numbered)
 
     def new_version(self, repo: Repo, parent: Version, note: str, uuid: str = "", branch: str | None = None) -> str:
-        """An open child of a locked version, on its branch or a new one; its UUID.
-
-        Raises:
-            BadRequest: the parent is open, the branch exists, or the UUID is taken or malformed.
-        """
-        if uuid and not is_uuid(uuid.lower()):
-            raise BadRequest(f"{uuid!r} is not a UUID of 32 hexadecimal digits")
-        if branch in ("", MASTER):
-            raise BadRequest("a branch needs a name, and not master: use newversion for that")
-        uuid = uuid or uuids.uuid4().hex
-        fresh = branch is not None and branch != parent.branch
-        name = branch if fresh and branch is not None else parent.branch
-        self.store.run(AddVersion(repo.id, uuid, name, (parent.uuid,), note, fresh))
-        return uuid
+        """An open child of a locked version, on its branch or a new one; its UUID. Errors are those of `new_child`."""
+        added = new_child(repo, parent, note, uuid, branch)
+        self.store.run(added)
+        return added.uuid
 
     def tag(self, repo: Repo, parent: Version, tag: str) -> None:
         """A child of a locked version that is sealed at once and has the tag for its UUID; fold it then.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from dagdvid.datatype import Instance
@@ -19,13 +19,13 @@ from dagdvid.repo.batches import overlaid
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
 from dagdvid.repo.model import Repo, Version
-from dagdvid.repo.operations import Bind, BindData, Clear, Seal
-from dagdvid.repo.record import Record, now, read_record, record_stamp
+from dagdvid.repo.operations import Bind, BindData, Clear
+from dagdvid.repo.record import Record, now, read_record
 from dagdvid.repo.runs import RUN
 from dagdvid.repo.staging import changes_in, newest, spaces_of
 from dagdvid.repo.tidy import FLUSH, Pause, tidy_instance
 
-__all__ = ["commit", "fold", "fold_unversioned", "leftover", "unfinished"]
+__all__ = ["crowded", "fold", "fold_unversioned", "leftover", "unfinished"]
 
 CHAIN = 8
 """Sealed versions in a row that wait to be folded; a commit on top of more waits for them."""
@@ -36,20 +36,10 @@ def _never() -> None:
     """The pause of who needs the result."""
 
 
-def commit(catalog: Catalog, repo: Repo, version: Version, note: str, lines: Sequence[str], user: str) -> None:
-    """Lock a version, durably and for good. Its commit is made in the background; `fold` waits for it.
-
-    Raises:
-        Locked: it is locked already.
-        DamageError: many versions below wait for their commits, which damage prevents.
-    """
-    repo.check()
+def crowded(catalog: Catalog, repo: Repo, version: Version) -> str | None:
+    """Which version is to be folded before this one is sealed, since so many below it wait; None if there is none."""
     waiting = catalog.ground(repo, version)[0]
-    if len(waiting) > CHAIN:
-        fold(catalog, repo.root, waiting[1].uuid)
-    catalog.store.run(Seal(repo.id, version.id, note, [record_stamp(line) for line in lines], user))
-    if catalog.upkeep is not None:
-        catalog.upkeep.sealed(repo.root, version.uuid)
+    return waiting[1].uuid if len(waiting) > CHAIN else None
 
 
 def unfinished(catalog: Catalog) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import uuid as uuids
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from dagdvid.objects.local.store import next_value
 from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
 from dagdvid.repo.ids import MUTATION, Held, hold, observe
+from dagdvid.repo.model import MASTER, Repo, Version, is_uuid
 from dagdvid.repo.record import now
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "SetRemote",
     "SetTexts",
     "Together",
+    "new_child",
     "rebranch",
     "touch",
 ]
@@ -36,8 +39,8 @@ _CLEARED = 1000
 
 def touch(conn: sqlite3.Connection, repo: int) -> None:
     """Note that a repo was changed, for all processes and for its users."""
-    conn.execute("UPDATE repos SET updated = ? WHERE id = ?", (now(), repo))
-    announce(conn, repo)
+    generation = next_value(conn, "generation") + 1
+    conn.execute("UPDATE repos SET updated = ?, generation = ? WHERE id = ?", (now(), generation, repo))
 
 
 def announce(conn: sqlite3.Connection, repo: int) -> None:
@@ -171,18 +174,21 @@ class AddVersion:
 
     def apply(self, conn: sqlite3.Connection) -> None:
         """Raises BadRequest: a parent is open, the branch exists or goes on elsewhere, the UUID is taken."""
+        oldest = None
         for parent in self.parents:
-            row = conn.execute("SELECT state, commit_id FROM versions WHERE uuid = ?", (parent,)).fetchone()
+            row = conn.execute("SELECT state, commit_id, id FROM versions WHERE uuid = ?", (parent,)).fetchone()
             if row is None or row[0] == "open":
                 raise BadRequest(f"can't branch an unlocked node: commit {parent} first")
             if self.commits.get(parent, row[1]) != row[1]:
                 raise RefMoved(f"version {parent} was amended meanwhile")
-        same = conn.execute(
-            "SELECT uuid, parents FROM versions WHERE repo = ? AND branch = ?", (self.repo, self.branch)
-        ).fetchall()
-        if self.new_branch and same:
+            oldest = row[2] if oldest is None else min(oldest, row[2])
+        sql = "SELECT 1 FROM versions WHERE repo = ? AND branch = ?"
+        if self.new_branch and conn.execute(sql, (self.repo, self.branch)).fetchone():
             raise BadRequest(f"branch already exists with given name {self.branch!r}")
-        if not self.merged and any(set(self.parents) & set(json.loads(parents)) for _, parents in same):
+        # children are numbered after their parents; the + keeps the search in what comes after them
+        sql = "SELECT parents FROM versions WHERE repo = ? AND id > ? AND +branch = ?"
+        after = [] if self.merged else conn.execute(sql, (self.repo, oldest, self.branch))
+        if any(set(self.parents) & set(json.loads(parents)) for (parents,) in after):
             raise BadRequest(f"branch already exists with given name: {self.parents[0]} has a child on it")
         state = "sealed" if self.sealed else "open"
         row = add_version(conn, self.repo, self.uuid, self.branch, self.parents, self.note, state=state, base=self.base)
@@ -190,6 +196,22 @@ class AddVersion:
             "INSERT INTO conflicts (version, data, space, key) VALUES (?, ?, ?, ?)", [(row, *c) for c in self.conflicts]
         )
         touch(conn, self.repo)
+
+
+def new_child(repo: Repo, parent: Version, note: str, uuid: str = "", branch: str | None = None) -> AddVersion:
+    """What adds an open child of a locked version, on its branch or a new one.
+
+    Raises:
+        BadRequest: the UUID or the branch cannot be; when it is applied: the parent is open, the branch exists, or the
+            UUID is taken.
+    """
+    if uuid and not is_uuid(uuid.lower()):
+        raise BadRequest(f"{uuid!r} is not a UUID of 32 hexadecimal digits")
+    if branch in ("", MASTER):
+        raise BadRequest("a branch needs a name, and not master: use newversion for that")
+    fresh = branch is not None and branch != parent.branch
+    name = branch if fresh and branch is not None else parent.branch
+    return AddVersion(repo.id, uuid or uuids.uuid4().hex, name, (parent.uuid,), note, fresh)
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from dagdvid.errors import BadRequest
 from dagdvid.repo import fold, manage
 from dagdvid.repo.activity import note_act
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.changes import Change, ChangeHandler, Target
 from dagdvid.repo.describe import describe_repo
 from dagdvid.repo.instances import new_instance, setting_texts
 from dagdvid.repo.merging import merge_versions
-from dagdvid.repo.model import MASTER, Repo, Version
-from dagdvid.repo.record import log_facts
+from dagdvid.repo.model import MASTER, Version
+from dagdvid.repo.operations import Seal, new_child
+from dagdvid.repo.record import log_facts, record_stamp
 from dagdvid.routes import Cache, Example, Reply, Request, Right, Route, RouteTable, json_reply
 
 __all__ = ["NODE", "REPO", "REPOS", "Target"]
 
 _TEXT_BODY = 16 * 2**20
-
-
-class Target(NamedTuple):
-    """What the UUID of a path means."""
-
-    repo: Repo
-    version: Version
 
 
 def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,11 +181,19 @@ def status(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa
     return json_reply({"Locked": target.version.locked})
 
 
-def commit(catalog: Catalog, target: Target, request: Request) -> Reply:
-    """POST commit."""
+def commit(catalog: Catalog, target: Target, request: Request) -> Change:
+    """POST commit: lock the version for good. Its commit is made in the background; `fold` waits for it."""
+    repo, version = target
     fields = _fields(request.json_object())
-    fold.commit(catalog, target.repo, target.version, _text(fields, "note"), _lines(fields), request.user)
-    return json_reply({"committed": target.version.uuid})
+    note, lines = _text(fields, "note"), _lines(fields)
+    repo.check()
+    crowded = fold.crowded(catalog, repo, version)
+    return Change(
+        Seal(repo.id, version.id, note, [record_stamp(line) for line in lines], request.user),
+        json_reply({"committed": version.uuid}),
+        before=partial(fold.fold, catalog, repo.root, crowded) if crowded else None,
+        after=partial(catalog.upkeep.sealed, repo.root, version.uuid) if catalog.upkeep is not None else None,
+    )
 
 
 def version_hash(catalog: Catalog, target: Target, request: Request) -> Reply:  # noqa: ARG001
@@ -199,19 +203,21 @@ def version_hash(catalog: Catalog, target: Target, request: Request) -> Reply:  
     return json_reply({"hash": fold.fold(catalog, target.repo.root, target.version.uuid).hex()})
 
 
-def new_version(catalog: Catalog, target: Target, request: Request) -> Reply:
+def new_version(catalog: Catalog, target: Target, request: Request) -> Change:  # noqa: ARG001
     """POST newversion."""
     fields = _fields(request.json_object(required=False))
-    child = catalog.new_version(target.repo, target.version, _text(fields, "note"), _text(fields, "uuid"))
-    return json_reply({"child": child})
+    return _child(target, fields, None)
 
 
-def new_branch(catalog: Catalog, target: Target, request: Request) -> Reply:
+def new_branch(catalog: Catalog, target: Target, request: Request) -> Change:  # noqa: ARG001
     """POST branch."""
     fields = _fields(request.json_object())
-    branch = _text(fields, "branch")
-    child = catalog.new_version(target.repo, target.version, _text(fields, "note"), _text(fields, "uuid"), branch)
-    return json_reply({"child": child})
+    return _child(target, fields, _text(fields, "branch"))
+
+
+def _child(target: Target, fields: Mapping[str, Any], branch: str | None) -> Change:
+    added = new_child(*target, _text(fields, "note"), _text(fields, "uuid"), branch)
+    return Change(added, json_reply({"child": added.uuid}))
 
 
 def tag(catalog: Catalog, target: Target, request: Request) -> Reply:
@@ -420,6 +426,7 @@ def _node(
         cache=Cache.LIVE,
         max_body=_TEXT_BODY,
         examples=examples,
+        hot=isinstance(handler, ChangeHandler),
     )
 
 
@@ -471,7 +478,7 @@ NODE = RouteTable(
         _node(
             ("POST",),
             "commit",
-            commit,
+            ChangeHandler("commit", commit),
             'Commit: lock the version for good. Body: JSON {"note", "log"}.',
             examples=(Example("commit", '{"committed":"..."}', '{"note":"neurons named","log":["checked by ann"]}'),),
         ),
@@ -485,7 +492,7 @@ NODE = RouteTable(
         _node(
             ("POST",),
             "newversion",
-            new_version,
+            ChangeHandler("newversion", new_version),
             'Make an open child on the same branch. Body, optional: JSON {"note", "uuid"}.',
             on_locked=True,
             examples=(Example("newversion", '{"child":"..."}', '{"note":"second pass"}', version="ann"),),
@@ -493,7 +500,7 @@ NODE = RouteTable(
         _node(
             ("POST",),
             "branch",
-            new_branch,
+            ChangeHandler("branch", new_branch),
             'Make an open child on a new branch. Body: JSON {"branch", "note", "uuid"}, the first required.',
             on_locked=True,
             examples=(Example("branch", '{"child":"..."}', '{"branch":"trial"}', version="root"),),

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagdvid.errors import StaleRead
+from dagdvid.objects.local.operation import Operation
 from dagdvid.objects.store import Object
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo
 from dagdvid.repo.operations import touch
 
-__all__ = ["ACTS", "BLOBS", "SPACES", "add"]
+__all__ = ["ACTS", "BLOBS", "SPACES", "add", "entry", "numbered"]
 
 BLOBS = "blobs"
 """The key space of blobs: FNV-1 hash with 128 bits -> content."""
@@ -47,9 +48,7 @@ def add(catalog: Catalog, repo: Repo, space: str, key: bytes, value: bytes) -> b
     Raises:
         StaleRead: others never stop writing the same key.
     """
-    if repo.shared.uuid not in repo.numbers:
-        catalog.store.run(_Enter(repo.id, repo.shared.uuid))
-        repo = catalog.repo(repo.root)
+    repo = numbered(catalog, repo)
     root = repo.versions[repo.root]
     for _ in range(_TRIES):
         txn = catalog.txn(repo, root, repo.shared)
@@ -63,3 +62,20 @@ def add(catalog: Catalog, repo: Repo, space: str, key: bytes, value: bytes) -> b
             continue
         return value
     raise StaleRead("others keep storing the same; try again")
+
+
+def entry(catalog: Catalog, repo: Repo, space: str, key: bytes, value: bytes) -> Operation:
+    """The operation that adds an entry under a key that nobody has; the repo must be `numbered`."""
+    txn = catalog.txn(repo, repo.versions[repo.root], repo.shared)
+    txn.put(space, key, value)
+    stage = txn.stage(0)
+    assert stage is not None  # noqa: S101  there is a change
+    return stage
+
+
+def numbered(catalog: Catalog, repo: Repo) -> Repo:
+    """The repo, once what it shares has a local number."""
+    if repo.shared.uuid not in repo.numbers:
+        catalog.store.run(_Enter(repo.id, repo.shared.uuid))
+        repo = catalog.repo(repo.root)
+    return repo
