@@ -34,6 +34,8 @@ class GroupCommit:
     """The only one to write packs and database. Used by one thread at a time."""
 
     def __init__(self, database: Database, packs: Packs, pack_limit: int = PACK_LIMIT) -> None:
+        self.relaxed = database.relaxed
+        """Whether `commit` returns before the disk has it."""
         self._packs = packs
         self._writer = PackWriter(packs, relaxed=database.relaxed)
         self._pack_limit = pack_limit
