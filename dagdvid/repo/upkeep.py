@@ -18,6 +18,8 @@ __all__ = ["Upkeep"]
 
 GRACE = 5.0
 """Seconds that `close` lets the work go on; what is not done by then is begun again at the next start."""
+_REST = 0.02
+"""Seconds between the commit of a version and its folding, so that what mostly follows at once, a child, goes first."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 """Seconds after which work that failed is tried again, twice as long each time."""
 
@@ -45,6 +47,8 @@ class Upkeep:
         """What came since it was last looked at; threads may lose some of each other's counts, which costs nothing."""
         self._wake = threading.Condition()
         self._closing = False
+        self._hurry = False
+        """Somebody waits until all is done, so that nothing rests."""
         self._busy = False
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._loop, name="dagdvid-upkeep", daemon=True)
@@ -60,7 +64,7 @@ class Upkeep:
             if repo is not None and uuid in repo.versions:  # else it was deleted meanwhile
                 fold.fold(catalog, root, uuid, pause)
 
-        self._add(f"the commit of version {uuid}", work)
+        self._add(f"the commit of version {uuid}", work, rest=_REST)
 
     def staged(self, version: int, data: int, rows: int, runs: int) -> None:
         """As `catalog.Upkeep`."""
@@ -73,7 +77,10 @@ class Upkeep:
     def settle(self) -> None:
         """Wait until nothing is left but what failed and will be tried again."""
         with self._wake:
+            self._hurry = True
+            self._wake.notify_all()
             self._wake.wait_for(lambda: not self._busy and all(pause for _, pause, _ in self._work.values()))
+            self._hurry = False
 
     def close(self) -> None:
         """Finish what waits, for some seconds at most."""
@@ -84,9 +91,9 @@ class Upkeep:
         self._thread.join()
         self._catalog.upkeep = None
 
-    def _add(self, what: str, work: Work, pause: float = 0.0) -> None:
+    def _add(self, what: str, work: Work, pause: float = 0.0, rest: float = 0.0) -> None:
         with self._wake:
-            self._work[what] = time.monotonic() + pause, pause, work
+            self._work[what] = time.monotonic() + pause + rest, pause, work
             self._wake.notify_all()
 
     def _loop(self) -> None:
@@ -113,7 +120,7 @@ class Upkeep:
             while True:
                 due = min(self._work.items(), key=lambda item: item[1][0], default=None)
                 now = time.monotonic()
-                if due is not None and due[1][0] <= now:
+                if due is not None and (due[1][0] <= now or ((self._hurry or self._closing) and not due[1][1])):
                     del self._work[due[0]]
                     self._busy = True
                     return due[0], due[1][1], due[1][2]

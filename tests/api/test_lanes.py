@@ -16,6 +16,7 @@ from dagdvid.api.serve import listen
 from dagdvid.api.servers import SERVERS
 from dagdvid.config import Config
 from dagdvid.interchange.keyvalues import KeyPart, keys_message, keyvalue_chunks
+from dagdvid.repo.activity import activity
 from dagdvid.routes import Reply, Request
 from dagdvid.server import Server
 
@@ -153,6 +154,16 @@ def requests(locked, opened):
     for size in (0, 1, 5000):
         yield http("POST", f"{opened}/new", "Connection: close", f"Content-Length: {size}", body=bytes(size))
         yield http("GET", f"{opened}/new", "Connection: close")
+    for key in (locked, opened):
+        node = key.removesuffix("/kv/key")
+        for word in ("commit", "newversion", "branch"):
+            for body in (b"", b"{", b'{"note": 1}', b'{"branch": "", "uuid": "short", "note": ""}'):
+                if word != "commit" or key == locked or b"branch" not in body:  # else it would be done
+                    yield http("POST", f"{node}/{word}", "Connection: close", f"Content-Length: {len(body)}", body=body)
+        for path in (f"{node}/commit/more", f"{node}/commit/", f"{node}/commit?u=ann", "/api/node/none/commit"):
+            for method in ("GET", "HEAD", "OPTIONS"):
+                yield http(method, path, "Connection: close")
+    yield http("POST", "/api/node/none/commit", "Connection: close", "Content-Length: 2", body=b"{}")
     yield http("OPTIONS", f"{locked}/one", "Connection: close", "Origin: https://a.example")
     yield http("PATCH", f"{locked}/one", "Connection: close")
 
@@ -172,6 +183,38 @@ async def test_all_lanes_give_the_same_answers(tmp_path, config):
     for lane, answers in said.items():
         for request, answer, other in zip(wanted, answers, said["quart"], strict=True):
             assert answer == other, (lane, request)
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+async def test_versions_are_committed_and_made_on_every_lane(tmp_path, durability):
+    """With the note of who asked, and when many do at once, one alone succeeds."""
+    locked, opened = fill(tmp_path / "data")
+    server = Server.open(Config(data=tmp_path / "data", durability=durability))
+    at = opened.split("/")[3]
+    made = []
+
+    async def post(port, word):
+        body = b'{"note": "by ann"}'
+        head = ("Connection: close", f"Content-Length: {len(body)}")
+        status, _, said = parsed(await talk(port, http("POST", f"/api/node/{at}/{word}?u=ann", *head, body=body)))
+        return status, json.loads(said) if status == b"200" else said
+
+    try:
+        for lane in LANES:
+            async with served(server, lane) as port:
+                for word in ("commit", "newversion"):
+                    answers = await asyncio.gather(*(post(port, word) for _ in range(5)))
+                    assert sorted(status for status, _ in answers) == [b"200"] + [b"400"] * 4, (lane, word, answers)
+                    made.append((word, at))
+                    (good,) = [said for status, said in answers if status == b"200"]
+                at = good["child"]
+        repo = server.catalog.repos()[locked.split("/")[3]]
+        assert list(repo.versions)[-1] == at
+        assert all(v.note in ("", "by ann") for v in repo.versions.values())
+        noted = [(act["action"], act["version"]) for act in activity(server.catalog, repo) if act.get("user") == "ann"]
+        assert noted == made
+    finally:
+        server.close()
 
 
 @pytest.fixture(params=[lane for lane in LANES if lane != "hypercorn"])

@@ -101,6 +101,7 @@ def test_commit_newversion_branch(call, root):
     side = child(call, root, branch="side", note="aside")
     with pytest.raises(BadRequest, match="branch already exists with given name"):
         child(call, root, branch="side")
+    call.server.upkeep.settle()
     nodes = call.json("GET", f"/api/repo/{root}/info")["DAG"]["Nodes"]
     assert nodes[root]["Note"] == "done"
     assert [line.split("  ")[1] for line in nodes[root]["Log"]] == ["one", "two"]
