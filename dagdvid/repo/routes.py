@@ -14,7 +14,7 @@ from dagdvid.repo.changes import Change, ChangeHandler, Target
 from dagdvid.repo.describe import describe_repo
 from dagdvid.repo.instances import new_instance, setting_texts
 from dagdvid.repo.merging import merge_versions
-from dagdvid.repo.model import MASTER, Version
+from dagdvid.repo.model import MASTER, Repo, Version
 from dagdvid.repo.operations import Seal, new_child
 from dagdvid.repo.record import log_facts, record_stamp
 from dagdvid.routes import Cache, Example, Reply, Request, Right, Route, RouteTable, json_reply
