@@ -382,6 +382,8 @@ class Server:
         request = self._with_rights(request, found.args)
         target = Target(*self.catalog.find(found.args["uuid"]))
         self._check_node_lock(found.route, target, request)
+        if target.repo.chained:
+            return None
         prepared = handler.prepare(self.catalog, target, request)
         return None if prepared is None else Prepared(*prepared)
 

@@ -59,6 +59,7 @@ def load(conn: sqlite3.Connection, nodes: Nodes, known: State) -> State:
 
 def _repo(conn: sqlite3.Connection, nodes: Nodes, known: State, row: Sequence[Any]) -> Repo:
     number, root, record, updated, generation = row
+    chained = conn.execute("SELECT 1 FROM bases WHERE repo = ?", (root,)).fetchone() is not None
     old = known.repos.get(root)
     if old is not None and old.id == number and old.record == record and not old.damage:
         touched = conn.execute(_TOUCHED, (number, known.generation))
@@ -66,7 +67,8 @@ def _repo(conn: sqlite3.Connection, nodes: Nodes, known: State, row: Sequence[An
         if shared_uuid(root) not in numbers:  # it is numbered without a change of the record
             numbers = {**numbers, **_numbers(conn, [shared_uuid(root)])}
         versions = {**old.versions, **_versions(touched, old.later)}
-        return replace(old, updated=updated, generation=generation, versions=versions, numbers=numbers)
+        now = replace(old, updated=updated, generation=generation, chained=chained)
+        return replace(now, versions=versions, numbers=numbers)
     damage = ""
     try:
         facts = load_facts(nodes, read_record(nodes, record).root)
@@ -85,7 +87,7 @@ def _repo(conn: sqlite3.Connection, nodes: Nodes, known: State, row: Sequence[An
         deleted=facts.deleted,
         later=facts.versions,
         versions=_versions(conn.execute(_ALL, (number,)), facts.versions),
-        chained=conn.execute("SELECT 1 FROM bases WHERE repo = ?", (root,)).fetchone() is not None,
+        chained=chained,
         numbers=_numbers(conn, [shared_uuid(root), *(i.uuid for i in facts.instances.values())]),
         damage=damage,
     )
