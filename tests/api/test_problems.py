@@ -31,6 +31,7 @@ EXPECTED = {
     "pack-gone": 409,
     "error": 500,
     "remote": 502,
+    "offline": 503,
     "unavailable": 503,
     "in-use": 503,
     "busy": 503,
