@@ -115,6 +115,19 @@ class Snapshot(Protocol):
     def records(self, marks: Sequence[bytes]) -> list[Logged]:
         """Records of the mutation log by their marks, which `Txn.log` gave; for types with `Datatype.marks`."""
 
+    def history(self) -> Iterator[Logged]:
+        """What was done to the instance in this version, in order, as its mutation log has it (`Datatype.logs`)."""
+
+    def line(self) -> list[str]:
+        """The UUIDs of this version and those before it, by first parents, back to the root."""
+
+    def at(self, version: str) -> Snapshot:
+        """The instance at another version of its repo, by UUID or a prefix of it.
+
+        Raises:
+            UnknownName: there is no such version.
+        """
+
     def next_label(self) -> int:
         """The label that would be given out next (`Datatype.labels`).
 

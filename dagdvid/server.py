@@ -457,7 +457,7 @@ class Server:
             self._check_lock(route, Target(repo, version), instance, request)
 
         reply, txn = transact(self.catalog, *target, instance, run, check, request.user, unlocked=request.unlocked)
-        return reply if reply.finish is None else replace(reply, body=reply.finish(txn.mutations), finish=None)
+        return reply if reply.finish is None else replace(reply, body=reply.finish(txn.given), finish=None)
 
 
 def _throttled(route: Route, request: Request) -> bool:

@@ -100,7 +100,7 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
         catalog.store.run(Together(parts))
     except RefMoved:
         raise StaleRead("the repo changed while a locked version was amended") from None
-    txn.mutations = given
+    txn.given = given
 
 
 @dataclass(frozen=True)

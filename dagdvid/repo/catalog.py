@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, RefMoved, StaleRead, Unconfirmed, UnknownName
@@ -22,6 +22,7 @@ from dagdvid.repo.commits import content_of, read_commit
 from dagdvid.repo.ids import MUTATION, born, facts_of, whole
 from dagdvid.repo.loading import State, load
 from dagdvid.repo.model import Repo, Version, is_uuid, is_version_name
+from dagdvid.repo.mutations import logged
 from dagdvid.repo.names import find_version
 from dagdvid.repo.operations import AddVersion, CreateRepo, SetRecord, SetRemote, SetTexts, Together, new_child
 from dagdvid.repo.record import (
@@ -47,6 +48,9 @@ _TRIES = 20
 _NOTHING = Later()
 
 log = logging.getLogger(__name__)
+
+
+View = TypeVar("View", bound=VersionSnapshot)
 
 
 class Upkeep(Protocol):
@@ -140,21 +144,29 @@ class Catalog:
 
     def snapshot(self, repo: Repo, version: Version, instance: Instance) -> VersionSnapshot:
         """An instance at a version, for reading."""
-        view = VersionSnapshot(*self._view(repo, version, instance))
-        view.home = repo
-        view.siblings = self._siblings(repo, version)
-        return view
+        return self._about(VersionSnapshot(*self._view(repo, version, instance)), repo, version, instance)
 
     def txn(self, repo: Repo, version: Version, instance: Instance) -> VersionTxn:
         """An instance at a version, for writing; `commit_txn` makes the changes."""
-        txn = VersionTxn(*self._view(repo, version, instance))
+        txn = self._about(VersionTxn(*self._view(repo, version, instance)), repo, version, instance)
         txn.pool = self.pool
-        txn.home = repo
-        txn.siblings = self._siblings(repo, version)
         return txn
 
-    def _siblings(self, repo: Repo, version: Version) -> Callable[[str], VersionSnapshot]:
-        return lambda name: self.snapshot(repo, version, repo.instance(name))
+    def _about(self, view: View, repo: Repo, version: Version, instance: Instance) -> View:
+        """A view that knows what is around it."""
+        view.home = repo
+        view.siblings = lambda name: self.snapshot(repo, version, repo.instance(name))
+        view.elsewhere = lambda uuid: self.snapshot(repo, self._version_of(repo, uuid), instance)
+        view.logged_here = lambda: logged(self, repo, version, instance)
+        return view
+
+    def _version_of(self, repo: Repo, text: str) -> Version:
+        if text in repo.versions:
+            return repo.versions[text]
+        found, version = self.find(text)
+        if found.root != repo.root:
+            raise UnknownName(f"version {text} is of another repo")
+        return repo.versions[version.uuid]
 
     def commit_txn(self, txn: VersionTxn, version: Version, user: str = "") -> None:
         """Make the changes of a transaction, durably.
@@ -177,7 +189,7 @@ class Catalog:
             except RefMoved:
                 raise StaleRead("the repo record has changed meanwhile") from None
             else:
-                txn.mutations = given[-1] if stage is not None else []
+                txn.given = given[-1] if stage is not None else []
                 break
         else:
             raise StaleRead("what the request read keeps moving; try again")

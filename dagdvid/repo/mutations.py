@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dagdvid.datatype import Instance
+from dagdvid.datatype import Instance, Logged
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import read_values
 from dagdvid.objects.tree.diff import diff
@@ -14,12 +14,14 @@ from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY
 from dagdvid.registry import datatype
 from dagdvid.repo.batches import overlaid, present
-from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import read_commit
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.staging import LOG, LOG_KEY, Layer, changes_at
 
-__all__ = ["along", "mutations", "records"]
+if TYPE_CHECKING:  # which imports this module
+    from dagdvid.repo.catalog import Catalog
+
+__all__ = ["along", "logged", "mutations", "records"]
 
 _LOAD = 256
 
@@ -34,13 +36,18 @@ def records(
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """As `mutations`, request by request under their mutation ids, from one id on."""
     kind = datatype(instance.typename)
+    for mutation, record in logged(catalog, repo, version, instance, first):
+        common = {"Timestamp": _go_time(record["time"]), "UUID": version.uuid}
+        yield mutation, [each | common for each in kind.mutations(record)]
+
+
+def logged(catalog: Catalog, repo: Repo, version: Version, instance: Instance, first: int = 0) -> Iterator[Logged]:
+    """The records of what was done in one version, in order, from one mutation id on."""
     entries = _entries(catalog, repo, version, instance, first.to_bytes(LOG_KEY // 2, "big"))
     while batch := list(islice(entries, _LOAD)):
         contents = read_values(catalog.store, [value for _, value in batch])
         for (key, _), content in zip(batch, contents, strict=True):
-            record = canonical.decode(content)
-            common = {"Timestamp": _go_time(record["time"]), "UUID": version.uuid}
-            yield int.from_bytes(key[: LOG_KEY // 2], "big"), [each | common for each in kind.mutations(record)]
+            yield Logged(int.from_bytes(key[: LOG_KEY // 2], "big"), canonical.decode(content))
 
 
 def along(repo: Repo, first: Version, last: Version) -> list[Version]:

@@ -68,6 +68,10 @@ class VersionSnapshot:
         self.base = refresh()
         self.siblings: Callable[[str], VersionSnapshot] | None = None
         """Gives other instances at this version; set by the owner."""
+        self.elsewhere: Callable[[str], VersionSnapshot] | None = None
+        """Gives this instance at other versions; set by the owner."""
+        self.logged_here: Callable[[], Iterator[Logged]] | None = None
+        """Gives what was done in this version; set by the owner."""
         self.most: int | None = None
         """Bytes that one call may load from the store; no limit unless set."""
 
@@ -152,6 +156,27 @@ class VersionSnapshot:
     def next_label(self) -> int:
         """The label that would be given out next."""
         return lowest(self._database.reader, self.home.id, label_counter(self.instance.uuid), 1)[0].start
+
+    def history(self) -> Iterator[Logged]:
+        """What was done to the instance in this version, in order."""
+        return iter(()) if self.logged_here is None else self.logged_here()
+
+    def line(self) -> list[str]:
+        """The UUIDs of this version and those before it, by first parents."""
+        version = self.home.versions[self.version]
+        found = [version.uuid]
+        while version.parents:
+            version = self.home.versions[version.parents[0]]
+            found.append(version.uuid)
+        return found
+
+    def at(self, version: str) -> VersionSnapshot:
+        """The instance at another version."""
+        if self.elsewhere is None:
+            raise UnknownName(f"version {version!r} cannot be reached from here")
+        other = self.elsewhere(version)
+        other.most = self.most
+        return other
 
     def keys(self, space: str, lo: bytes = b"", hi: bytes | None = None) -> Iterator[bytes]:
         """The keys with lo <= key < hi, in order."""

@@ -47,7 +47,7 @@ class VersionTxn(VersionSnapshot):
         self._epoch: int | None = None
         self.properties: dict[str, Any] = {}
         """Facts about the instance to change in the repo record, by key."""
-        self.mutations: Sequence[int] = ()
+        self.given: Sequence[int] = ()
         """The mutation ids of what was logged, once the changes are made."""
         self._labels: list[range] = []
         self._met: set[int] = set()

@@ -2,9 +2,10 @@
 
 A supervoxel is a body of its own until something is done to it: no entry says so. The space `bodies` has a record under
 the label (8 bytes big-endian) of every body of which more is to be said: voxels u64, supervoxels u64, the mark of the
-last change (8 bytes), and a byte that is 1 if the body has an index that a client posted and that is not what its
-supervoxels have: that one is kept in the space `posted`, as the message, until something is done to the body. An empty
-record says that there is no body of this label, although there is a supervoxel.
+last change (8 bytes), and a byte `Posted`: 1 if the body has an index that a client posted and that is not what its
+supervoxels have, 2 if it is but says who changed the body. Until something is done to the body, that index is kept in
+the space `posted`, as its message, with blocks only in the first case. An empty record says that there is no body of
+this label, although there is a supervoxel.
 
 The supervoxels of a body (`members`) decide indices; the mapping decides what voxels show. Merges and the like change
 both, clients who load in bulk each for itself.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +34,7 @@ __all__ = [
     "POSTED",
     "SPACES",
     "Body",
+    "Posted",
     "existing",
     "find",
     "mapped",
@@ -50,6 +53,16 @@ NO_MARK = bytes(8)
 """The mark of a body of which only the voxels were ever written."""
 
 
+class Posted(IntEnum):
+    """What the space `posted` has of a body."""
+
+    NO = 0
+    WHOLE = 1
+    """An index that is not what its supervoxels have."""
+    CHANGE = 2
+    """Who changed it last, as the client says who posted its index."""
+
+
 class Body(NamedTuple):
     """A body that is there."""
 
@@ -57,8 +70,7 @@ class Body(NamedTuple):
     voxels: int
     supervoxels: int
     mark: bytes
-    posted: bool = False
-    """Its index is one that a client posted."""
+    posted: Posted = Posted.NO
     recorded: bool = True
     """It has a record; else it is just a supervoxel."""
 
@@ -78,7 +90,7 @@ def find(view: Snapshot, labels: NDArray[np.uint64]) -> list[Body | None]:
             found.append(None)
         else:
             voxels, supervoxels, mark, posted = _RECORD.unpack(raw)
-            found.append(Body(label, voxels, supervoxels, mark, bool(posted)))
+            found.append(Body(label, voxels, supervoxels, mark, Posted(posted)))
     return found
 
 
@@ -175,12 +187,13 @@ def _follow(
         if raw:
             voxels, n, mark, posted = _RECORD.unpack(raw)
         else:
-            mark, posted = NO_MARK, 0
+            mark, posted = NO_MARK, Posted.NO
             total = None if had or body in moved else counts.totals(txn, np.array([body], np.uint64))[0]
             voxels, n = (total.voxels, 1) if total else (0, 0)
             members.add(txn, body, np.array([body] * n, np.uint64))
         inside = dict(zip(group, members.contains(txn, [body] * len(group), group), strict=True))
-        if posted:  # what is known of its supervoxels counts again
+        if posted == Posted.WHOLE:  # what is known of its supervoxels counts again
+            posted = Posted.NO
             txn.delete(POSTED, key_of(body))
             mine = members.read(txn, body)
             voxels = sum(t.voxels for t in counts.totals(txn, mine) if t)
@@ -192,7 +205,7 @@ def _follow(
         n += len(came) - len(went)
         voxels += sum(moved[label].after - (moved[label].before if inside[label] else 0) for label in group)
         if n:
-            made.append(Body(body, voxels, n, mark))
+            made.append(Body(body, voxels, n, mark, Posted(posted)))
         else:
             empty.append(body)
     put(txn, made)

@@ -46,6 +46,14 @@ class Table(NamedTuple):
     codes: NDArray[np.uint64]
     counts: NDArray[np.int64]
 
+    def take(self, at: NDArray[np.int64] | NDArray[np.bool_]) -> Table:
+        """Some of the rows."""
+        return Table(self.supervoxels[at], self.codes[at], self.counts[at])
+
+    def rows(self) -> list[tuple[int, int, int]]:
+        """The rows, ascending."""
+        return sorted(zip(*(column.tolist() for column in self), strict=True))
+
     @staticmethod
     def joined(parts: Sequence[Table]) -> Table:
         """All rows of some."""

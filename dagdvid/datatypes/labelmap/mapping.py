@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from dagdvid.datatype import Snapshot, Txn
 from dagdvid.datatypes.labelmap.counts import keys_of
 
-__all__ = ["MAPPING", "entries", "mapped", "mapping_of", "set_mapping", "stored"]
+__all__ = ["MAPPING", "Labels", "entries", "mapped", "mapping_of", "set_mapping", "stored"]
 
 MAPPING = "mapping"
 _PART = 1 << 16
+Labels = NDArray[np.uint64]
 
 
 def mapped(view: Snapshot, supervoxels: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -29,7 +30,7 @@ def mapped(view: Snapshot, supervoxels: NDArray[np.uint64]) -> NDArray[np.uint64
     return np.where(keys[at] == supervoxels, values[at], supervoxels)
 
 
-def mapping_of(view: Snapshot, supervoxels: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def mapping_of(view: Snapshot, supervoxels: NDArray[np.uint64]) -> tuple[Labels, Labels]:
     """Those among some supervoxels that have an entry, ascending, and their bodies."""
     labels = np.unique(supervoxels)
     known = [
@@ -53,7 +54,7 @@ def set_mapping(txn: Txn, supervoxels: NDArray[np.uint64], body: int) -> None:
     txn.put_many(MAPPING, [(key, value) for key in keys_of(supervoxels)])
 
 
-def entries(view: Snapshot) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+def entries(view: Snapshot) -> Iterator[tuple[Labels, Labels]]:
     """All entries but those of supervoxels that are their own body, ascending, in parts."""
     keys: list[bytes] = []
     values: list[bytes] = []
@@ -67,7 +68,7 @@ def entries(view: Snapshot) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uin
         yield _columns(keys, values)
 
 
-def _columns(keys: list[bytes], values: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _columns(keys: list[bytes], values: list[bytes]) -> tuple[Labels, Labels]:
     labels = np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
     bodies = np.frombuffer(b"".join(values), "<u8").astype(np.uint64)
     moved = labels != bodies
