@@ -184,6 +184,9 @@ class Txn(Snapshot, Protocol):
         names the record by its mark, the 8 bytes returned.
         """
 
+    def keep(self, content: bytes) -> str:
+        """Keep content in the repo's blobstore, under the reference returned; stored if the transaction succeeds."""
+
     def take_labels(self, n: int) -> list[int]:
         """The next n labels of the instance, given out if the transaction succeeds (`Datatype.labels`).
 
@@ -282,7 +285,10 @@ class Datatype(ABC):
         raise LookupError(f"{self.name} merges no entries of {space} in {instance.name}: {key!r}")
 
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time."""
+        """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time.
+
+        Its id stands in it as `mutation`.
+        """
         return [dict(record)]
 
     def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002

@@ -102,6 +102,8 @@ class Request:
     admin: bool = False
     unlocked: bool = False
     """It may change committed versions: it is an admin's, or the server is in full-write mode."""
+    switches: frozenset[str] = frozenset()
+    """What the server's configuration switches on that is off by default."""
     local: bool = False
     """It comes from this machine, and only this machine can reach the server: whoever sends it may manage it."""
     client: str = ""

@@ -388,7 +388,8 @@ class Server:
         return None if prepared is None else Prepared(*prepared)
 
     def _with_rights(self, request: Request, args: dict[str, str]) -> Request:
-        return replace(request, args=args, unlocked=request.admin or self.config.fullwrite)
+        unlocked = request.admin or self.config.fullwrite
+        return replace(request, args=args, unlocked=unlocked, switches=self.config.switches)
 
     def _find_data(self, method: str, parts: list[str], path: str) -> Found | None:
         target = Target(*self.catalog.find(parts[1]))

@@ -154,6 +154,11 @@ class Config:
     writer: Path | None = None
     """Of a member that takes writes: the socket of the process that makes them."""
 
+    @property
+    def switches(self) -> frozenset[str]:
+        """What is on that is off by default and that endpoints look at: names of settings."""
+        return frozenset({"allowLabelmapSplit"} if self.labelmap_split else ())
+
     @cached_property
     def loopback_only(self) -> bool:
         """Whether only this machine can reach the server, so that whoever reaches it may manage it."""

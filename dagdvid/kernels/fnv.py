@@ -10,12 +10,13 @@ d * PRIME^j, a matrix product, exact in floating point with the powers cut into 
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGEST_BYTES", "fnv1_128", "fnv1_128_ref"]
+__all__ = ["DIGEST_BYTES", "fnv1_128", "fnv1_128_ref", "reference_of"]
 
 DIGEST_BYTES = 16
 OFFSET = 0x6C62272E07BB014262B821756295C58D
@@ -34,6 +35,11 @@ def fnv1_128(data: bytes | memoryview) -> bytes:
     for start in range(0, len(data), step):
         state = _advance(state, np.frombuffer(data, np.uint8, min(step, len(data) - start), start))
     return state.to_bytes(DIGEST_BYTES, "big")
+
+
+def reference_of(content: bytes) -> str:
+    """By what DVID's blobstore finds content: its hash in URL-safe base64 with padding."""
+    return urlsafe_b64encode(fnv1_128(content)).decode()
 
 
 def _advance(state: int, data: NDArray[np.uint8]) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import binascii
-from base64 import urlsafe_b64encode
 
 from dagdvid.errors import BadRequest
-from dagdvid.kernels.fnv import DIGEST_BYTES, fnv1_128
+from dagdvid.kernels.fnv import DIGEST_BYTES, fnv1_128, reference_of
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo
 from dagdvid.repo.shared import BLOBS, add
@@ -23,8 +22,7 @@ def put_blob(catalog: Catalog, repo: Repo, content: bytes) -> str:
     Raises:
         BadRequest: other content has this hash: FNV is no cryptographic hash, and a reference means one thing for good.
     """
-    key = fnv1_128(content)
-    reference = urlsafe_b64encode(key).decode()
+    key, reference = fnv1_128(content), reference_of(content)
     if add(catalog, repo, BLOBS, key, content) != content:
         raise BadRequest(f"another blob has the reference {reference} already, which stays with it")
     return reference

@@ -38,7 +38,7 @@ def records(
     kind = datatype(instance.typename)
     for mutation, record in logged(catalog, repo, version, instance, first):
         common = {"Timestamp": _go_time(record["time"]), "UUID": version.uuid}
-        yield mutation, [each | common for each in kind.mutations(record)]
+        yield mutation, [each | common for each in kind.mutations({**record, "mutation": mutation})]
 
 
 def logged(catalog: Catalog, repo: Repo, version: Version, instance: Instance, first: int = 0) -> Iterator[Logged]:

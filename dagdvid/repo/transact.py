@@ -8,6 +8,7 @@ from typing import TypeVar
 from dagdvid.datatype import Instance
 from dagdvid.errors import StaleRead
 from dagdvid.repo import amend
+from dagdvid.repo.blobstore import put_blob
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.txn import VersionTxn
@@ -48,6 +49,8 @@ def transact(
             repo, version = amend.ready(catalog, repo.root, version.uuid)
         txn = catalog.txn(repo, version, instance)
         result = run(instance, txn)
+        for content in txn.kept:
+            put_blob(catalog, repo, content)
         try:
             if amending:
                 amend.amend(catalog, txn, version, user)

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from dagdvid.errors import BadRequest, StaleRead
+from dagdvid.kernels.fnv import reference_of
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType, object_id
@@ -49,6 +50,8 @@ class VersionTxn(VersionSnapshot):
         """Facts about the instance to change in the repo record, by key."""
         self.given: Sequence[int] = ()
         """The mutation ids of what was logged, once the changes are made."""
+        self.kept: list[bytes] = []
+        """Contents for the blobstore."""
         self._labels: list[range] = []
         self._met: set[int] = set()
 
@@ -88,6 +91,11 @@ class VersionTxn(VersionSnapshot):
         for item in objects:
             self._objects[item.id] = item
         return mark
+
+    def keep(self, content: bytes) -> str:
+        """Keep content in the blobstore."""
+        self.kept.append(content)
+        return reference_of(content)
 
     def take_labels(self, n: int) -> list[int]:
         """The next n labels of the instance."""

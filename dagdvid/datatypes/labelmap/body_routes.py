@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagdvid.datatypes.labelmap import changing, history, knowing
+from dagdvid.datatypes.labelmap import changing, history, knowing, sparsevol
 from dagdvid.routes import Cache, Handler, Request, Right, Route
 
 __all__ = ["BODY_ROUTES"]
@@ -11,6 +11,20 @@ _SUPERVOXELS = {"supervoxels": "true: labels are those of supervoxels"}
 _HASH = {"hash": "MD5 of the body, hexadecimal, to be checked"}
 _THROTTLE = {"throttle": "true: 503 if too many requests that say so run already"}
 _WHO = {"u": "who asks, for the mutation log", "app": "with what program"}
+_BOUNDS = {
+    side + axis: f"{word} {axis} of the voxels wanted, included"
+    for side, word in (("min", "lowest"), ("max", "highest"))
+    for axis in "xyz"
+}
+_SPARSE = {
+    "format": "rles (default): runs along x; srles: the same without a head; blocks: a bit for each voxel",
+    "exact": "false: whole blocks, whatever the bounds",
+    "compression": "lz4 or gzip, of rles only",
+    "scale": "0 (default) to 255: each halves the resolution",
+    **_BOUNDS,
+    **_SUPERVOXELS,
+}
+_VOLUME = "The voxels of a body, as a sparse volume; 404 if there is none."
 
 
 def _always(request: Request) -> bool:  # noqa: ARG001
@@ -128,10 +142,50 @@ BODY_ROUTES = (
         _WHO,
     ),
     _post(
+        "split-supervoxel/{supervoxel}",
+        changing.post_split_supervoxel,
+        "Cuts a sparse volume (rles) off a supervoxel. Answers the labels of both parts, and the mutation id.",
+        {"split": "the label of what is cut off", "remain": "the label of the rest"} | _WHO,
+    ),
+    _post(
+        "split/{label}",
+        changing.post_split,
+        "Makes a body of a part of another one, a sparse volume (rles); where the server's configuration allows it.",
+        _WHO,
+    ),
+    _post(
         "renumber",
         changing.post_renumber,
         "Gives bodies new labels: a JSON list of the new label and the old one, again and again.",
         _WHO,
+    ),
+    _get("sparsevol/{label}", sparsevol.get_sparsevol, _VOLUME, _SPARSE),
+    Route(
+        ("HEAD",),
+        "sparsevol/{label}",
+        sparsevol.head_sparsevol,
+        "200 if a body has blocks within the bounds, else 204.",
+        cache=Cache.CONTENT,
+        query=_BOUNDS | _SUPERVOXELS,
+    ),
+    _get("sparsevol-by-point/{point}", sparsevol.get_by_point, _VOLUME + " It is the one at a voxel x_y_z.", _SPARSE),
+    _get(
+        "sparsevol-size/{label}",
+        sparsevol.get_size,
+        "Voxels and blocks of a body and the corners of its blocks, as JSON.",
+        _SUPERVOXELS,
+    ),
+    _get(
+        "sparsevol-coarse/{label}",
+        sparsevol.get_coarse,
+        "The blocks of a body, as runs along x of block coordinates.",
+        _BOUNDS | _SUPERVOXELS,
+    ),
+    _get(
+        "sparsevols-coarse/{start}/{end}",
+        sparsevol.get_coarses,
+        "The blocks of each body from one label to another: u64 label, i32 runs, then the runs.",
+        _BOUNDS,
     ),
     _get(
         "history/{label}/{fromuuid}/{touuid}",

@@ -16,6 +16,8 @@ from dagdvid.datatypes.labelmap.mapping import set_mapping
 from dagdvid.datatypes.labelmap.maxima import raise_max
 from dagdvid.datatypes.labelmap.oplog import who_of
 from dagdvid.datatypes.labelmap.proofread import cleave, merge, renumber
+from dagdvid.datatypes.labelmap.properties import layout
+from dagdvid.datatypes.labelmap.splitting import split_body, split_supervoxel
 from dagdvid.errors import BadRequest, Forbidden
 from dagdvid.interchange.labelindex import read_index, read_indices, read_mappings
 from dagdvid.routes import Reply, Request, json_reply
@@ -30,8 +32,13 @@ __all__ = [
     "post_nextlabel",
     "post_renumber",
     "post_set_nextlabel",
+    "post_split",
+    "post_split_supervoxel",
     "with_mutation",
 ]
+
+SPLIT = "allowLabelmapSplit"
+"""The server's switch for POST split."""
 
 
 def with_mutation(**members: Any) -> Reply:
@@ -69,6 +76,22 @@ def post_renumber(instance: Instance, txn: Txn, request: Request) -> Reply:  # n
     for new, old in zip(labels[::2], labels[1::2], strict=True):
         renumber(txn, new, old, who_of(request))
     return Reply()
+
+
+def post_split_supervoxel(instance: Instance, txn: Txn, request: Request) -> Reply:
+    """POST split-supervoxel/{supervoxel}."""
+    supervoxel = label_of(request, "supervoxel")
+    wanted = number_of(request, "split", 0) or 0, number_of(request, "remain", 0) or 0
+    made = split_supervoxel(txn, layout(instance), supervoxel, request.body, wanted, who_of(request))
+    return with_mutation(SplitSupervoxel=made.split, RemainSupervoxel=made.remain)
+
+
+def post_split(instance: Instance, txn: Txn, request: Request) -> Reply:
+    """POST split/{label}."""
+    if SPLIT not in request.switches:
+        raise BadRequest(f"split of bodies is switched off: {SPLIT} = true in [server] of the configuration allows it")
+    made = split_body(txn, layout(instance), label_of(request), request.body, who_of(request))
+    return with_mutation(label=made)
 
 
 def post_index_of(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001

@@ -13,6 +13,7 @@ from dagdvid.datatypes.labelmap import bodies, counts, mapping
 from dagdvid.datatypes.labelmap.asked import array, check_hash, label_of, labels_of, number_of
 from dagdvid.datatypes.labelmap.before import index_before
 from dagdvid.datatypes.labelmap.bodies import Body
+from dagdvid.datatypes.labelmap.extent import check_not_retired
 from dagdvid.datatypes.labelmap.index import indices, last_changes, supervoxel_sizes
 from dagdvid.datatypes.labelmap.maxima import max_label
 from dagdvid.datatypes.streaming import streamed
@@ -63,12 +64,6 @@ def get_size(instance: Instance, view: Snapshot, request: Request) -> Reply:  # 
         body = body_of(view, label)
         voxels = body.voxels if body else 0
     return json_reply({"voxels": voxels}) if voxels else _NOT_FOUND
-
-
-def check_not_retired(view: Snapshot, supervoxel: int) -> None:
-    """Raises BadRequest: what has this label is no supervoxel, or was split."""
-    if mapping.stored(view, array([supervoxel]))[0] == 0:
-        raise BadRequest(f"supervoxel {supervoxel} is none any more: it was split, or is the label of a body")
 
 
 def get_sizes(instance: Instance, view: Snapshot, request: Request) -> Reply:  # noqa: ARG001

@@ -130,6 +130,8 @@ class SplitSupervoxel:
     remain: int
     voxels: int
     """Of the split one."""
+    rest: int
+    """Of the remaining one."""
     rles: str
     """Where the split one's sparse volume is kept: its reference in the blobstore."""
 
@@ -141,7 +143,7 @@ class SplitSupervoxel:
             "supervoxel": _number(self.supervoxel),
             "split": _number(self.split),
             "remain": _number(self.remain),
-            "voxels": self.voxels,
+            "sizes": [self.voxels, self.rest],
             "rles": self.rles,
         }
 
@@ -155,6 +157,7 @@ class SplitSupervoxel:
             "RemainSupervoxel": self.remain,
             "Split": self.rles,
             "SplitSize": self.voxels,
+            "RemainSize": self.rest,
         }
 
 
@@ -225,7 +228,7 @@ def _parsed(record: Mapping[str, Any]) -> Operation:
         return Renumber(int(record["new"]), int(record["old"]))
     if action == "split-supervoxel":
         body, supervoxel, split, remain = (int(record[name]) for name in ("body", "supervoxel", "split", "remain"))
-        return SplitSupervoxel(body, supervoxel, split, remain, record["voxels"], record["rles"])
+        return SplitSupervoxel(body, supervoxel, split, remain, *record["sizes"], record["rles"])
     if action == "split":
         rows = {int(old): (int(split), int(rest)) for old, split, rest in record["supervoxels"]}
         return Split(int(record["body"]), int(record["made"]), rows, record["rles"])
@@ -234,7 +237,8 @@ def _parsed(record: Mapping[str, Any]) -> Operation:
 
 def shown(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """DVID's object of a record (what it sends as *-complete)."""
-    who = {name: record[key] for name, key in (("User", "user"), ("App", "app")) if key in record}
+    names = (("User", "user"), ("App", "app"), ("MutationID", "mutation"))
+    who = {name: record[key] for name, key in names if key in record}
     return [parse(record).shown() | who]
 
 
