@@ -223,12 +223,14 @@ def _parsed(record: Mapping[str, Any]) -> Operation:
         return Merge(int(record["target"]), labels, parts)
     if action == "cleave":
         supervoxels = [int(label) for label in record["supervoxels"]]
-        return Cleave(int(record["body"]), int(record["made"]), supervoxels, *record["sizes"])
+        voxels, rest = record["sizes"]
+        return Cleave(int(record["body"]), int(record["made"]), supervoxels, voxels, rest)
     if action == "renumber":
         return Renumber(int(record["new"]), int(record["old"]))
     if action == "split-supervoxel":
         body, supervoxel, split, remain = (int(record[name]) for name in ("body", "supervoxel", "split", "remain"))
-        return SplitSupervoxel(body, supervoxel, split, remain, *record["sizes"], record["rles"])
+        voxels, rest = record["sizes"]
+        return SplitSupervoxel(body, supervoxel, split, remain, voxels, rest, record["rles"])
     if action == "split":
         rows = {int(old): (int(split), int(rest)) for old, split, rest in record["supervoxels"]}
         return Split(int(record["body"]), int(record["made"]), rows, record["rles"])

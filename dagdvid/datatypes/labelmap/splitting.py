@@ -240,6 +240,7 @@ def _replace(txn: Txn, label: int, made: int, parts: Mapping[int, Parts]) -> Non
     kept = [total is not None for total in counts.totals(txn, remain)]
     members.add(txn, label, remain[kept])
     members.add(txn, made, split)
+    bodies.remove(txn, [*split.tolist(), *remain[kept].tolist()])
     if made != label:
         set_mapping(txn, np.array([made], np.uint64), 0)
     set_mapping(txn, remain, label)
