@@ -39,6 +39,8 @@ DATA = (
     ("gray/raw/0_1_2/64_64_64/0_0_0", bytes(range(256)) * 1024),
     ("region/roi", b"[[0,0,0,1],[0,1,0,0]]"),
     ("seg/raw/0_1_2/64_64_64/0_0_0", b"".join((5 if z < 40 else 7).to_bytes(8, "little") * 4096 for z in range(64))),
+    ("seg/raw/0_1_2/64_64_64/0_64_0", (9).to_bytes(8, "little") * 64**3),
+    ("seg/merge", b"[7,9]"),
 )
 """What the root version of the sample holds."""
 

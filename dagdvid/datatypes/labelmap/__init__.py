@@ -9,14 +9,14 @@ from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
 from dagdvid.datatypes import extents, volumes
 from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
 from dagdvid.datatypes.grid import SPACE
-from dagdvid.datatypes.labelmap.bodies import BODIES, POSTED
-from dagdvid.datatypes.labelmap.counts import INDEX, SUPERVOXELS
-from dagdvid.datatypes.labelmap.mapping import MAPPING
-from dagdvid.datatypes.labelmap.maxima import MAXIMA, max_label
-from dagdvid.datatypes.labelmap.members import MEMBERS
+from dagdvid.datatypes.labelmap.bodies import SPACES
+from dagdvid.datatypes.labelmap.body_routes import BODY_ROUTES
+from dagdvid.datatypes.labelmap.maxima import max_label
+from dagdvid.datatypes.labelmap.oplog import shown
 from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, levels
 from dagdvid.datatypes.labelmap.routes import ROUTES
 from dagdvid.geometry import Point
+from dagdvid.routes import RouteTable
 
 __all__ = ["LABELMAP", "LabelMap"]
 
@@ -27,11 +27,11 @@ class LabelMap(Datatype):
     name = "labelmap"
     url = "github.com/janelia-flyem/dvid/datatype/labelmap"
     version = "0.1"
-    spaces = (SPACE, extents.SPACE, SUPERVOXELS, INDEX, MEMBERS, BODIES, POSTED, MAPPING, MAXIMA)
-    routes = ROUTES
+    spaces = (SPACE, extents.SPACE, *SPACES)
+    routes = RouteTable((*ROUTES, *BODY_ROUTES), surplus=True)
     summary = "Segmentations: labels of 64 bits a voxel, in blocks, with bodies made of supervoxels."
     info_methods = frozenset({"GET", "HEAD"})
-    labels = True
+    labels = logs = marks = True
     settings_help = SETTINGS_HELP
 
     def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -44,18 +44,22 @@ class LabelMap(Datatype):
 
     def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
         """Extended and Extents."""
-        shown = extents.load(view, instance.config)
+        known = extents.load(view, instance.config)
         greatest = max_label(view)
         extended = {
             **KIND,
-            **volumes.extended(instance, shown),
+            **volumes.extended(instance, known),
             "MaxLabel": {} if greatest is None else {view.version: greatest},
             "MaxRepoLabel": greatest or 0,
             "NextLabel": 0,
             "IndexedLabels": instance.config["IndexedLabels"],
             "MaxDownresLevel": levels(instance),
         }
-        return {"Extended": extended, "Extents": shown.members()}
+        return {"Extended": extended, "Extents": known.members()}
+
+    def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What was done to bodies."""
+        return shown(record)
 
     def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002
         """A block is named by its coordinates x,y,z."""
