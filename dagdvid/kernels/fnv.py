@@ -37,9 +37,9 @@ def fnv1_128(data: bytes | memoryview) -> bytes:
     return state.to_bytes(DIGEST_BYTES, "big")
 
 
-def reference_of(content: bytes) -> str:
-    """By what DVID's blobstore finds content: its hash in URL-safe base64 with padding."""
-    return urlsafe_b64encode(fnv1_128(content)).decode()
+def reference_of(digest: bytes) -> str:
+    """By what DVID's blobstore finds the content of a hash: that in URL-safe base64 with padding."""
+    return urlsafe_b64encode(digest).decode()
 
 
 def _advance(state: int, data: NDArray[np.uint8]) -> int:

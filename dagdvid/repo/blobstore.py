@@ -22,7 +22,8 @@ def put_blob(catalog: Catalog, repo: Repo, content: bytes) -> str:
     Raises:
         BadRequest: other content has this hash: FNV is no cryptographic hash, and a reference means one thing for good.
     """
-    key, reference = fnv1_128(content), reference_of(content)
+    key = fnv1_128(content)
+    reference = reference_of(key)
     if add(catalog, repo, BLOBS, key, content) != content:
         raise BadRequest(f"another blob has the reference {reference} already, which stays with it")
     return reference

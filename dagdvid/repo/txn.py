@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from dagdvid.errors import BadRequest, StaleRead
-from dagdvid.kernels.fnv import reference_of
+from dagdvid.kernels.fnv import fnv1_128, reference_of
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType, object_id
@@ -95,7 +95,7 @@ class VersionTxn(VersionSnapshot):
     def keep(self, content: bytes) -> str:
         """Keep content in the blobstore."""
         self.kept.append(content)
-        return reference_of(content)
+        return reference_of(fnv1_128(content))
 
     def take_labels(self, n: int) -> list[int]:
         """The next n labels of the instance."""
