@@ -16,7 +16,7 @@ from .copies import backup, restore
 from .demo import demo
 from .differences import diff
 from .history import history, reflog, revert, undelete
-from .publishing import publish, unpublish
+from .publishing import materialize, publish, unpublish
 from .serving import serve
 from .store import fsck, gc, repair, stats
 from .transfer import clone, pull, push
@@ -105,7 +105,7 @@ def main(ctx: click.Context, /, **flags: object) -> None:
 
 
 VERSIONS = (repos, log, commit, branch, diff, history, revert, reflog, undelete)
-COPIES = (push, pull, clone, publish, unpublish, backup, restore)
+COPIES = (push, pull, clone, publish, unpublish, materialize, backup, restore)
 STORE = (fsck, repair, gc, stats, server)
 for command in (
     serve,

@@ -1,4 +1,4 @@
-"""Published stores: `publish`, `unpublish`."""
+"""Published stores: `publish`, `unpublish`; and `materialize` for clones of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from .output import print_json, progress, short, size
-from .target import Target, as_json, show_progress, target_options, the_repo
+from .target import Target, as_json, repo_option, show_progress, target_options, the_repo
 
-__all__ = ["publish", "unpublish"]
+__all__ = ["materialize", "publish", "unpublish"]
 
 
 @click.command
@@ -60,3 +60,31 @@ def unpublish(target: Target, repo: str, url: str, branches: tuple[str, ...], as
         print_json(result)
     else:
         click.echo(f"withdrawn: {', '.join(result['branches'])}")
+
+
+@click.command
+@repo_option
+@click.option("--version", "versions", metavar="UUID", multiple=True, help="A version; may be given again. Else all.")
+@click.option(
+    "--instance", "instances", metavar="NAME", multiple=True, help="An instance; may be given again. Else all."
+)
+@show_progress
+@target_options
+@as_json
+def materialize(
+    target: Target,
+    repo: str | None,
+    versions: tuple[str, ...],
+    instances: tuple[str, ...],
+    always: bool,
+    as_json: bool,
+) -> None:
+    """Bring what a chained clone left in its bases here, so that it can be read without them."""
+    with target.write() as api, progress(always) as show:
+        root = the_repo(api, repo)["Root"]
+        body = {"versions": [*versions], "instances": [*instances]}
+        result: dict[str, Any] = api.follow(f"/api/repo/{root}/materialize", body, show)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(f"brought here: {result['objects']:,} objects, {size(result['bytes'])}, {result['seconds']:.2f} s")

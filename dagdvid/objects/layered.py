@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from dagdvid.errors import DagdvidError, Offline, RemoteError
 from dagdvid.objects.cache import ObjectCache
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY
 
-__all__ = ["Base", "Fetched", "Found", "Layers"]
+__all__ = ["Base", "Counts", "Fetched", "Found", "Layers"]
 
 _PAUSE = 2.0
 """Seconds for which a base that could not be reached is not asked again."""
@@ -42,11 +42,23 @@ class Fetched:
     """Objects that it should have and that came damaged, or not at all, and what was wrong."""
 
 
+@dataclass
+class Counts:
+    """What was asked of a base by this process, since it was opened."""
+
+    rounds: int = 0
+    """Times that somebody waited for it; requests that are made together are one."""
+    requests: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+
 class Base(Protocol):
     """Another place that has objects, for reading."""
 
     name: str
     """For people, without secrets."""
+    counts: Counts
 
     def fetch(self, ids: Sequence[bytes]) -> Fetched:
         """Objects, in as few rounds as the place allows.
@@ -156,9 +168,11 @@ class Layers:
                 log.warning("base %s: %s", base.name, what)
             self.reports[base.name] = str(what)
 
-    def state(self) -> Mapping[str, str]:
-        """What was last wrong with each base; empty where nothing was."""
-        return {base.name: self.reports.get(base.name, "") for base in self._bases()}
+    def state(self) -> dict[str, dict[str, Any]]:
+        """By base: what was asked of it, and what was last wrong with it, empty if nothing was."""
+        return {
+            base.name: {**asdict(base.counts), "problem": self.reports.get(base.name, "")} for base in self._bases()
+        }
 
     def close(self) -> None:
         """Write what waits to be cached, and let all connections go."""

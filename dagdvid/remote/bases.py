@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dagdvid.errors import Unverified
 from dagdvid.objects.cache import CACHE, ObjectCache
 from dagdvid.objects.ids import TYPES
-from dagdvid.objects.layered import Base, Fetched, Found, Layers
+from dagdvid.objects.layered import Base, Counts, Fetched, Found, Layers
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.store import Object
 from dagdvid.remote.objects import read_objects
@@ -31,6 +31,7 @@ class ServerBase:
     def __init__(self, url: str) -> None:
         self._peer = Peer(url)
         self.name = self._peer.name
+        self.counts = Counts()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "dagdvid-base")
 
     def fetch(self, ids: Sequence[bytes]) -> Fetched:
@@ -38,12 +39,16 @@ class ServerBase:
         step = max(1, min(_BATCH, -(-len(ids) // _AT_ONCE)))
         parts = [ids[start : start + step] for start in range(0, len(ids), step)]
         fetched = Fetched()
+        self.counts.rounds += 1
+        self.counts.requests += len(parts)
         for part, data in zip(parts, self._pool.map(self._peer.get_objects, parts), strict=True):
             wanted = set(part)
+            self.counts.bytes += len(data)
             try:
                 for item in read_objects(data, TYPES):
                     if item.id in wanted:
                         fetched.found[item.id] = Found(item)
+                        self.counts.objects += 1
             except Unverified as error:
                 lost = [name for name in part if name not in fetched.found]
                 fetched.bad.update(dict.fromkeys(lost, f"{self.name} sent what does not verify: {error}"))

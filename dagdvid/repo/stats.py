@@ -42,6 +42,7 @@ def statistics(catalog: Catalog) -> dict[str, Any]:
             "staged_runs": runs["n"],
             "sealed_versions": sealed["n"],
         },
+        "bases": catalog.store.below.state() if catalog.store.below is not None else {},
         "repos": {root: _repo(catalog, repo) for root, repo in sorted(catalog.repos().items())},
     }
 

@@ -156,6 +156,23 @@ def test_a_server_as_base_and_a_chain_of_three(a: Site, b: Site, there: Site):
     same(a, there, root)
 
 
+def test_what_is_brought_here_needs_no_base(a: Site, there: Site, tmp_path):
+    root, child, _ = sample(a)
+    publish(a, root, tmp_path / "site")
+    chained(there, (tmp_path / "site").as_uri())
+    there.step(child, k0001=b"mine" * 500)
+    part = there.json("POST", f"/api/repo/{root}/materialize", {"versions": [child], "instances": ["kv"]})
+    assert part["objects"]
+    assert there.json("POST", f"/api/repo/{root}/materialize", {"versions": [child]})["objects"] == 0
+    rest = there.json("POST", f"/api/repo/{root}/materialize")
+    assert rest["objects"] < part["objects"]
+    (tmp_path / "site").rename(tmp_path / "away")
+    assert there.fsck()["promised"] == 0
+    for uuid in (root, child):
+        assert [there.get(uuid, key) for key in ("k0007", "large")] == [a.get(uuid, key) for key in ("k0007", "large")]
+    assert there.ask("POST", f"/api/repo/{root}/materialize", {"instances": ["none"]}).status_code == 400
+
+
 def test_a_head_of_a_server(a: Site):
     root, child, _ = sample(a, 10)
     answer = a.ask("POST", "/api/sync/head", {"repo": root})

@@ -79,6 +79,9 @@ class Below(Protocol):
     def lacking(self, ids: Sequence[bytes]) -> list[bytes]:
         """The objects that are in none of the places below; errors as `fetch`."""
 
+    def state(self) -> dict[str, dict[str, Any]]:
+        """What was asked of each place, by its name, and what was last wrong with it."""
+
     @property
     def any(self) -> bool:
         """Whether there is anything below."""

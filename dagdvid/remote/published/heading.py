@@ -30,8 +30,8 @@ def head_items(
     """
     held = 0
     seen: set[bytes] = {EMPTY}
-    for name, named in _wanted(catalog, commit, offered):
-        if name in seen or held > _MOST:
+    for name, named, needed in _wanted(catalog, commit, offered):
+        if name in seen or (held > _MOST and not needed):
             continue
         seen.add(name)
         item = catalog.store.get_many([name])[0]
@@ -43,8 +43,8 @@ def head_items(
         yield item, encode_locators([(each, there.get(each)) for each in refers], named=bool(named))
 
 
-def _wanted(catalog: Catalog, commit: bytes | None, offered: Offer) -> Iterator[tuple[bytes, Sequence[bytes]]]:
-    """Objects by id, and what they refer to beside what their bytes say by themselves."""
+def _wanted(catalog: Catalog, commit: bytes | None, offered: Offer) -> Iterator[tuple[bytes, Sequence[bytes], bool]]:
+    """Objects by id, what they refer to beside what their bytes say, and whether no reader can do without them."""
     trees = [read_commit(catalog.nodes, commit).root] if commit is not None else []
     trees += [read_record(catalog.nodes, record).root for record in offered.data.values()]
     spaces: list[bytes] = []
@@ -52,16 +52,16 @@ def _wanted(catalog: Catalog, commit: bytes | None, offered: Offer) -> Iterator[
         for name, node in _nodes(catalog, tree):
             roots = [] if node.level else _roots(catalog, node, offered)
             spaces += roots
-            yield name, roots
+            yield name, roots, False
             for ref in [] if node.level else node.refs():
-                yield ref.id, roots
+                yield ref.id, roots, False
     record = read_record(catalog.nodes, offered.record).root
     for name, node in _nodes(catalog, record):
-        yield name, ()
+        yield name, (), True
         for ref in [] if node.level else node.refs():
-            yield ref.id, ()
+            yield ref.id, (), True
     for root in spaces:
-        yield root, ()
+        yield root, (), False
 
 
 def _nodes(catalog: Catalog, root: bytes) -> Iterator[tuple[bytes, Node]]:

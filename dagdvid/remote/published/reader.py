@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from dagdvid.errors import Corrupt, Offline, RemoteError
-from dagdvid.objects.layered import Fetched, Found
+from dagdvid.objects.layered import Counts, Fetched, Found
 from dagdvid.objects.store import Object
 from dagdvid.remote.published.form import Item, Locator, decode_locators, pack_path, split_item
 from dagdvid.remote.published.index import INDEX_HEAD, ROW, Index, page_range, read_head, rows_of
@@ -54,6 +54,7 @@ class PublishedBase:
     def __init__(self, site: Site, shelf: Shelf, heads: Sequence[str]) -> None:
         """Nothing is read before it is needed."""
         self.name = site.name
+        self.counts = Counts()
         self._site = site
         self._shelf = shelf
         self._heads = heads
@@ -141,6 +142,7 @@ class PublishedBase:
             self._pool.map(lambda job: self._read_pack(*job), jobs) if len(jobs) > 1 else [self._read_pack(*jobs[0])]
         )
         for found, bad in results:
+            self.counts.objects += len(found)
             for name, item in found.items():
                 fetched.found[name] = Found(*item)
                 self.learn(*item)
@@ -177,6 +179,7 @@ class PublishedBase:
                 large.append(index)
         rest = [name for name in ids if name not in found]
         if rest:
+            self.counts.rounds += bool(large)
             for part in self._pool.map(lambda index: self._search_pages(index, rest), large):
                 found |= part
         return {name: at for name, at in found.items() if at.pack in self._packs}
@@ -194,6 +197,7 @@ class PublishedBase:
             data = self._site.read_ranges(path, [(INDEX_HEAD, start)])[0]
             self._index_packs[index] = [data[i : i + 16] for i in range(0, len(data), 16)]
         pages = _joined(page_range(n, name) for name in ids)
+        self.counts.requests += len(pages)
         parts = self._site.read_ranges(path, [(start + ROW * a, start + ROW * b) for a, b in pages])
         found: dict[bytes, Locator] = {}
         for part in parts:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dagdvid.errors import Corrupt, DagdvidError, Offline, RefMoved, RemoteError
+from dagdvid.errors import Corrupt, DagdvidError, RefMoved, RemoteError
 from dagdvid.objects import canonical
 from dagdvid.objects.ids import from_hex
 from dagdvid.remote.published.form import path_word
@@ -77,13 +77,19 @@ def check_site(site: Site, *, create: bool = False) -> None:
 
 
 def is_published(site: Site) -> bool:
-    """Whether a place looks like a published store. A web server may answer anything for a path that it lacks."""
+    """Whether a place looks like a published store. A web server may answer anything for a path that it lacks.
+
+    Raises:
+        RemoteError: it is one of another version.
+    """
+    found = site.read(_INFO)
     try:
-        check_site(site)
-    except Offline:
-        raise
-    except RemoteError:
+        value = canonical.decode(found.data) if found else None
+    except Corrupt:
+        value = None
+    if not isinstance(value, dict) or value.get("format") != _FORMAT["format"]:
         return False
+    check_site(site)
     return True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from dagdvid.errors import BadRequest, UnknownName
 from dagdvid.objects.store import Object
 from dagdvid.remote.history import in_order
+from dagdvid.remote.materialize import materialize
 from dagdvid.remote.published.form import encode_head, encode_items
 from dagdvid.remote.published.heading import head_items
 from dagdvid.remote.published.publish import publish, unpublish
@@ -39,6 +40,16 @@ def unpublish_from(catalog: Catalog, target: Target, request: Request) -> Reply:
     if not branches:
         raise BadRequest("'branches' is missing")
     return _told(unpublish(target.repo, _url(catalog, body), branches), request)
+
+
+def bring(catalog: Catalog, target: Target, request: Request) -> Reply:
+    """POST materialize."""
+    body = request.json_object() if request.body else {}
+    found = [catalog.find(text) for text in _texts(body, "versions")]
+    if any(repo.root != target.repo.root for repo, _ in found):
+        raise BadRequest("'versions' has a version of another repo")
+    versions = [version for _, version in found]
+    return _told(materialize(catalog, target.repo, versions, _texts(body, "instances")), request)
 
 
 def get_head(catalog: Catalog, request: Request) -> Reply:
@@ -105,6 +116,17 @@ PUBLISH = RouteTable(
             'Leave a dated tombstone for branches at a published store. Body: JSON {"url", "branches": [names]}.',
             right=Right.MANAGE,
             query=_PROGRESS,
+        ),
+        Route(
+            ("POST",),
+            "materialize",
+            bring,
+            "Bring here what lies in bases, so that it can be read without them. Body, if any: JSON"
+            ' {"versions": [UUIDs], "instances": [names]}, else everything. Answers {"root", "checked", "objects",'
+            ' "bytes", "seconds"}.',
+            right=Right.MANAGE,
+            query=_PROGRESS,
+            examples=(Example("materialize", "{...}", '{"instances":["kv"]}'),),
         ),
     )
 )

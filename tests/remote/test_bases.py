@@ -1,0 +1,218 @@
+"""Bases that lie, cut off, stall or vanish: nothing wrong is ever seen; others are asked (SPEC 8.10)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from calling import Caller
+
+from dagdvid.config import Config
+from dagdvid.errors import Offline, RemoteError
+from dagdvid.interchange.keyvalues import keyvalue_chunks
+from dagdvid.objects.cache import ObjectCache
+from dagdvid.objects.ids import ObjectType
+from dagdvid.objects.layered import Fetched, Layers
+from dagdvid.objects.store import prepare
+from dagdvid.remote.published.reader import Locators, PublishedBase
+from dagdvid.remote.published.refs import read_ref
+from dagdvid.remote.published.shelf import Shelf
+from dagdvid.remote.published.site import FolderSite, Named
+from dagdvid.server import Server
+
+
+class Spoilt(FolderSite):
+    """A folder of which every answer can be spoilt on its way."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.spoil: Callable[[str, bytes], bytes] = lambda path, data: data
+
+    def read(self, path: str) -> Named | None:
+        found = super().read(path)
+        return None if found is None else Named(self.spoil(path, found.data), found.state)
+
+    def read_ranges(self, path, ranges):
+        return [self.spoil(path, data) for data in super().read_ranges(path, ranges)]
+
+
+VALUES = {f"k{i:04}".encode(): random.Random(i).randbytes(700 if i % 3 else 20) for i in range(900)}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> tuple[Path, str, list[bytes]]:
+    """A site, the repo in it, and the ids of its objects."""
+    folder = tmp_path_factory.mktemp("published")
+    server = Server.open(Config(data=folder / "data"))
+    call = Caller(server)
+    root = call.json("POST", "/api/repos", {})["root"]
+    call("POST", f"/api/repo/{root}/instance", {"typename": "keyvalue", "dataname": "kv"})
+    body = b"".join(part for key, value in VALUES.items() for part in keyvalue_chunks(key, value))
+    call("POST", f"/api/node/{root}/kv/keyvalues", body)
+    call("POST", f"/api/node/{root}/commit", {})
+    site = folder / "site"
+    call.json("POST", f"/api/repo/{root}/publish", {"url": site.as_uri()})
+    ref = read_ref(FolderSite(site), root, "")
+    shelf = Shelf(FolderSite(site), folder / "shelf")
+    ids = [name for each in shelf.head(ref.head).facts["indexes"] for name in shelf.index(each["id"]).items()]
+    server.close()
+    return site, root, sorted(ids)
+
+
+def opened(site: Spoilt, root: str, shelf: Path) -> PublishedBase:
+    ref = read_ref(FolderSite(site.folder), root, "")
+    return PublishedBase(site, Shelf(site, shelf), [ref.head])
+
+
+def spoilers(rng: random.Random, pages: list[bytes]) -> Iterator[Callable[[bytes], bytes]]:
+    """Ways to change an answer: a bit, an end, another answer in its place, bytes swapped, nothing, more."""
+    while True:
+        at = rng.random()
+
+        def flip(data: bytes, at: float = at) -> bytes:
+            i = int(at * len(data))
+            return data[:i] + bytes([data[i] ^ 1 << rng.randrange(8)]) + data[i + 1 :] if data else data
+
+        def cut(data: bytes, at: float = at) -> bytes:
+            return data[: int(at * len(data))]
+
+        def other(data: bytes) -> bytes:
+            return rng.choice(pages) if pages else b""
+
+        def swap(data: bytes, at: float = at) -> bytes:
+            i = int(at * len(data))
+            return data[i:] + data[:i]
+
+        yield from (flip, cut, other, swap, lambda data: b"", lambda data: data + b"\0" * 9)
+
+
+def test_500_spoilt_answers_are_never_seen(published, tmp_path):
+    folder, root, ids = published
+    truth = opened(Spoilt(folder), root, tmp_path / "whole").fetch(ids).found
+    assert len(truth) == len(ids)
+    rng = random.Random(11)
+    pages: list[bytes] = []
+    spoil = spoilers(rng, pages)
+    spoilt = refused = 0
+    while spoilt < 500:
+        site = Spoilt(folder)
+        rate = rng.choice([0.05, 0.3, 1.0])
+
+        def change(path: str, data: bytes, rate: float = rate) -> bytes:
+            nonlocal spoilt
+            pages.append(data)
+            del pages[:-50]
+            if rng.random() > rate:
+                return data
+            spoilt += 1
+            return next(spoil)(data)
+
+        site.spoil = change
+        base = opened(site, root, tmp_path / f"shelf-{spoilt}")
+        for _ in range(3):
+            wanted = rng.sample(ids, 20)
+            try:
+                fetched = base.fetch(wanted)
+            except RemoteError:
+                refused += 1
+                continue
+            assert all(item.object == truth[name].object for name, item in fetched.found.items())
+            assert {*fetched.found} | {*fetched.bad} == {*wanted}
+            refused += bool(fetched.bad)
+        base.close()
+    assert refused > 50
+
+
+def test_a_base_that_lies_is_routed_around(published, tmp_path):
+    folder, root, ids = published
+    liar, honest = Spoilt(folder), Spoilt(folder)
+    first, second = opened(liar, root, tmp_path / "a"), opened(honest, root, tmp_path / "b")
+    first.name = "liar"
+    first.fetch(ids[:1])
+    liar.spoil = lambda path, data: bytes(len(data))
+    layers = Layers(None, lambda: [first, second])
+    assert sorted(layers.fetch(ids)) == ids
+    assert "damaged" in layers.state()["liar"]["problem"] or "malformed" in layers.state()["liar"]["problem"]
+    assert not layers.state()[second.name]["problem"]
+    alone = Layers(None, lambda: [first])
+    with pytest.raises(RemoteError, match="liar|site"):
+        alone.fetch(ids)
+    layers.close()
+
+
+class Gone:
+    """A base that cannot be reached; it counts who tries."""
+
+    name = "gone"
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def fetch(self, ids) -> Fetched:
+        self.tried += 1
+        raise Offline("cannot reach gone")
+
+
+def test_a_base_that_is_gone_is_not_waited_for_again_at_once(published, tmp_path):
+    folder, root, ids = published
+    gone, base = Gone(), opened(Spoilt(folder), root, tmp_path)
+    layers = Layers(None, lambda: [gone, base])
+    for name in ids[:20]:
+        assert layers.fetch([name])[name].id == name
+    assert gone.tried == 1
+    with pytest.raises(Offline, match="gone: 1 objects"):
+        layers.fetch([bytes(32)])
+    base.close()
+
+
+def test_locators_that_are_forgotten_are_found_by_the_indexes(published, tmp_path, monkeypatch):
+    folder, root, ids = published
+    base = opened(Spoilt(folder), root, tmp_path)
+    base._learned = Locators(3)
+    monkeypatch.setattr("dagdvid.remote.published.reader._SMALL_INDEX", 0)
+    for start in range(0, len(ids), 100):
+        assert {*base.fetch(ids[start : start + 100]).found} == {*ids[start : start + 100]}
+    assert base.lacking([*ids[:5], bytes(32)]) == [bytes(32)]
+    base.close()
+
+
+def test_the_cache_is_bounded_shared_and_may_be_damaged(tmp_path):
+    items = [prepare(ObjectType.BLOB, random.Random(i).randbytes(1000)) for i in range(300)]
+    nodes = [prepare(ObjectType.LEAF, random.Random(i).randbytes(1000)) for i in range(20)]
+    one, two = ObjectCache(tmp_path / "c", 100_000), ObjectCache(tmp_path / "c", 100_000)
+    one.put_many([(item, b"beside") for item in nodes])
+    for item in items:
+        one.put_many([(item, b"")])
+    one.flush()
+    there = two.get_many([item.id for item in items])
+    assert 50 < len(there) < 100
+    assert all(cached.object == next(i for i in items if i.id == name) for name, cached in there.items())
+    assert [cached.beside for cached in two.get_many([n.id for n in nodes]).values()] == [b"beside"] * 20
+    one.close()
+    two.close()
+    data = bytearray((tmp_path / "c").read_bytes())
+    for i in range(5000, len(data), 700):
+        data[i] ^= 255
+    (tmp_path / "c").write_bytes(data)
+    third = ObjectCache(tmp_path / "c", 100_000)
+    assert all(c.object in items for c in third.get_many([i.id for i in items]).values())
+    third.close()
+    (tmp_path / "c").write_bytes(b"no database" * 1000)
+    fourth = ObjectCache(tmp_path / "c", 100_000)
+    assert fourth.get_many([items[0].id]) == {}
+    fourth.put_many([(items[0], b"")])
+    fourth.flush()
+    assert fourth.get_many([items[0].id])[items[0].id].object == items[0]
+    fourth.close()
+
+
+def test_a_published_store_of_another_version_is_refused(tmp_path, call):
+    copy = tmp_path / "site"
+    copy.mkdir()
+    (copy / "dagdvid.json").write_bytes(b'{"format":"dagdvid published","version":2}')
+    with pytest.raises(RemoteError, match="version 2"):
+        call("POST", "/api/repos/clone", {"url": copy.as_uri()})
+    with pytest.raises(RemoteError, match="is not there"):
+        call("POST", "/api/repos/clone", {"url": (tmp_path / "none").as_uri()})
