@@ -22,6 +22,10 @@ __all__ = ["Slanted", "parse_slanted", "sample"]
 
 _TILE = 1 << 16
 """Pixels that are interpolated together."""
+_TABLE = 1 << 20
+"""Blocks of a box that are told apart by a table of all of them rather than by sorting."""
+_MOST = 1 << 26
+"""Pixels of an image: beyond, one request would keep a core busy for minutes."""
 
 Floats = NDArray[np.float64]
 
@@ -51,11 +55,11 @@ def parse_slanted(top_left: str, top_right: str, bottom_left: str, pixel: str) -
         raise BadRequest(f"a pixel must be larger than {pixel}")
     steps = []
     for end in (right, down):
-        count = math.floor(min(math.dist(end, corner) / size, MAX_BODY))
+        count = math.floor(min(math.dist(end, corner) / size, _MOST))
         steps.append((count + 1, (end - corner) / max(count, 1)))
     (width, along), (height, below) = steps
-    if width * height > MAX_BODY:
-        raise BadRequest(f"an image of {width} by {height} pixels is too large: it may have {MAX_BODY} at most")
+    if width * height > _MOST:
+        raise BadRequest(f"an image of {width} by {height} pixels is too large: it may have {_MOST} at most")
     return Slanted(corner, along, below, width, height)
 
 
@@ -101,34 +105,58 @@ def sample(
 
 
 def _fill(view: Snapshot, layout: BlockLayout, voxels: VoxelFormat, at: Floats, out: NDArray[Any]) -> None:
-    """Interpolate at points (N, 3) in voxels; in halves, if they lie in more blocks than are to be held."""
+    """Interpolate at points (N, 3) in voxels; in parts, if they lie in more blocks than are to be held."""
     low = np.floor(at)
     weights = at - low
     corners = np.stack([low, np.ceil(at)])  # [lower or upper, point, axis]
     lattice = np.stack([corners[[i & 1, i >> 1 & 1, i >> 2], :, [0, 1, 2]].T for i in range(8)])
     lattice = np.clip(lattice, -(2.0**62), 2.0**62).astype(np.int64)
     size = np.array(layout.block.as_list(), np.int64)
-    blocks, which = np.unique((lattice // size).reshape(-1, 3), axis=0, return_inverse=True)
+    blocks, which = _distinct((lattice // size).reshape(-1, 3))
     if len(blocks) > batch_blocks(layout) and len(at) > 1:
-        middle = len(at) // 2
-        _fill(view, layout, voxels, at[:middle], out[:middle])
-        _fill(view, layout, voxels, at[middle:], out[middle:])
+        step = -(-len(at) // (len(blocks) // batch_blocks(layout) + 1))
+        for start in range(0, len(at), step):
+            _fill(view, layout, voxels, at[start : start + step], out[start : start + step])
         return
-    stack = _blocks(view, layout, blocks)
+    stack, places = _blocks(view, layout, blocks)
     x, y, z = np.moveaxis(lattice % size, -1, 0)
-    values = _values(stack, which.reshape(x.shape), (z * layout.block.y + y) * layout.block.x + x, voxels)
+    values = _values(stack, places[which].reshape(x.shape), (z * layout.block.y + y) * layout.block.x + x, voxels)
     out[:] = _packed(_interpolated(values, weights), voxels)
 
 
-def _blocks(view: Snapshot, layout: BlockLayout, blocks: NDArray[np.int64]) -> NDArray[Any]:
-    """Blocks of voxels side by side, [block, voxel]."""
-    stack = np.full((len(blocks), layout.block.product), layout.blank, layout.voxel)
+def _distinct(blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different ones of block coordinates (N, 3), and which of them each is."""
+    low, high = blocks.min(axis=0), blocks.max(axis=0)
+    spans = [int(last) - int(first) + 1 for first, last in zip(low, high, strict=True)]
+    if math.prod(spans) >= 1 << 62:
+        rows, which = np.unique(blocks, axis=0, return_inverse=True)
+        return rows, which.reshape(-1)
+    x, y, z = (blocks - low).T
+    places = (z * spans[1] + y) * spans[0] + x
+    if math.prod(spans) > _TABLE:
+        found, which = np.unique(places, return_inverse=True)
+    else:
+        there = np.zeros(math.prod(spans), bool)
+        there[places] = True
+        found, which = np.flatnonzero(there), (np.cumsum(there) - 1)[places]
+    rows = np.stack([found % spans[0], found // spans[0] % spans[1], found // (spans[0] * spans[1])], axis=1)
+    return rows + low, which
+
+
+def _blocks(view: Snapshot, layout: BlockLayout, blocks: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Blocks of voxels side by side, [block, voxel], and for each of those asked for its place there.
+
+    One that is not stored is the first, which is blank.
+    """
     there = np.flatnonzero(((blocks >= -BIAS) & (blocks < BIAS)).all(axis=1))
     found = view.get_many(SPACE, encode_keys(blocks[there]))
-    for i, data in zip(there.tolist(), found, strict=True):
-        if data is not None:
-            stack[i] = layout.voxels(data).reshape(-1)
-    return stack
+    stored = [(i, data) for i, data in zip(there.tolist(), found, strict=True) if data is not None]
+    stack = np.full((1 + len(stored), layout.block.product), layout.blank, layout.voxel)
+    places = np.zeros(len(blocks), np.int64)
+    for place, (i, data) in enumerate(stored, 1):
+        stack[place] = layout.voxels(data).reshape(-1)
+        places[i] = place
+    return stack, places
 
 
 def _values(

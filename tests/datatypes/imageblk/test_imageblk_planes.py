@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dagdvid.datatypes.imageblk.arbitrary import _distinct
 from dagdvid.datatypes.planes import isotropic_size, plane_box, scaled
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import Box, Point
@@ -198,6 +199,7 @@ def test_a_far_and_coarse_plane_is_read_in_parts(new_data, monkeypatch):
         "arb/0_0_0/inf_0_0/0_80_0/8",
         "arb/0_0_0/80_0/0_80_0/8",
         "arb/0_0_0/80_0_0/0_80_0/1e-9",
+        "arb/0_0_0/80000_0_0/0_80000_0/1",
         "arb/0_0_0/1e300_0_0/0_80_0/1",
         "arb/0_0_0/80_0_0/0_80_0/8/gif",
     ],
@@ -210,3 +212,12 @@ def test_refused_slants(gray, path):
 def test_64_bits_do_not_interpolate(new_data):
     with pytest.raises(BadRequest, match="64 bits"):
         new_data("uint64blk").get("arb/0_0_0/80_0_0/0_80_0/8")
+
+
+@pytest.mark.parametrize("far", [3, 10**4, 2**40], ids=["by a table", "by numbers", "by rows"])
+def test_blocks_are_told_apart_however_far_they_lie(far):
+    blocks = np.random.default_rng(far).integers(-far, far, (200, 3))
+    blocks[100:] = blocks[:100]
+    found, which = _distinct(blocks)
+    assert (found[which] == blocks).all()
+    assert len({tuple(row) for row in found.tolist()}) == len(found) == len(np.unique(blocks, axis=0))
