@@ -251,6 +251,9 @@ class Route:
     """Small and frequent: dispatched ahead of the framework where the server can."""
     examples: tuple[Example, ...] = ()
 
+    leased: bool = True
+    """While it runs, nothing goes that is there when it begins. Not for what waits for the others."""
+
     @property
     def segments(self) -> tuple[str, ...]:
         """The pattern, split."""

@@ -26,6 +26,7 @@ from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, UnknownName
 from dagdvid.kernels import twins
 from dagdvid.objects.local.backup import FolderOrigin, copy_store
+from dagdvid.objects.local.leases import Lease
 from dagdvid.objects.local.rebuild import rebuild_database
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.store import hold as hold_folder
@@ -229,12 +230,11 @@ class Server:
         self._stack.close()
 
     def collect(self, *, dry_run: bool = False, forget: bool = False) -> Iterator[dict[str, Any]]:
-        """Collect garbage. Only where this process is the only one and serves nobody: see `repo.collect`."""
-        with take_turn(self.store.folder):
-            yield from collect(self.catalog, dry_run=dry_run, forget=forget)
+        """Collect garbage where this process is the only one and serves nobody: see `repo.collect`."""
+        return collect(self.catalog, dry_run=dry_run, forget=forget, alone=True)
 
     def repair(self, places: Sequence[str] = (), *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
-        """Repair the store, with what other servers (URLs) and data directories have. As `collect`: alone."""
+        """Repair the store, with what other servers (URLs) and data directories have. As `collect`."""
         with open_sources(places, self.config.data) as sources, take_turn(self.store.folder):
             yield from repair(self.catalog, sources, dry_run=dry_run)
 
@@ -289,18 +289,13 @@ class Server:
         route = found.route
         self._check_right(found, request)
         request = self._with_rights(request, found.args)
-        if not _throttled(route, request):
-            return self._run(found, request)
-        leave = self.throttle.enter()
-        try:
+        with ExitStack() as stack:
+            if _throttled(route, request):
+                stack.callback(self.throttle.enter())
+            if route.leased:
+                stack.callback(self.store.leases.take().end)
             reply = self._run(found, request)
-        except BaseException:
-            leave()
-            raise
-        if isinstance(reply.body, bytes):
-            leave()
-            return reply
-        return replace(reply, body=Held(reply.body, leave))
+            return _holding(reply, stack)
 
     def _run(self, found: Found, request: Request) -> Reply:
         route = found.route
@@ -342,12 +337,15 @@ class Server:
         self._check_right(found, request)
         instance = target.repo.instance(found.args["data"])
         self._check_lock(route, target, instance, request)
-        view = self.catalog.snapshot(*target, instance)
-        view.most = most
-        try:
-            return route.handler(instance, view, _with_args(request, found.args))
-        except AboveLimit:
-            return None
+        with ExitStack() as stack:
+            stack.callback(self.store.leases.take().end)
+            view = self.catalog.snapshot(*target, instance)
+            view.most = most
+            try:
+                reply = route.handler(instance, view, _with_args(request, found.args))
+            except AboveLimit:
+                return None
+            return _holding(reply, stack)
 
     def prepare(self, request: Request, most: int) -> Prepared | None:
         """As `handle`, for a request that is quickly prepared: to change an instance, or the version graph by one step.
@@ -367,6 +365,7 @@ class Server:
             return None
         self._check_right(found, request)
         instance = found.target.repo.instance(found.args["data"])
+        lease = self.store.leases.take()
         txn = self.catalog.txn(*found.target, instance)
         txn.most = most
         try:
@@ -375,7 +374,7 @@ class Server:
             return None
         plain = isinstance(reply.body, bytes) and reply.finish is None
         submit = self.catalog.prepared_txn(txn, found.target.version) if plain else None
-        return None if submit is None else Prepared(reply, submit)
+        return None if submit is None else Prepared(reply, partial(_submit, submit, lease))
 
     def _prepare_change(self, found: Found, handler: ChangeHandler, request: Request) -> Prepared | None:
         self._check_right(found, request)
@@ -459,6 +458,18 @@ class Server:
 
         reply, txn = transact(self.catalog, *target, instance, run, check, request.user, unlocked=request.unlocked)
         return reply if reply.finish is None else replace(reply, body=reply.finish(txn.given), finish=None)
+
+
+def _holding(reply: Reply, stack: ExitStack) -> Reply:
+    """A reply that keeps what a stack holds until its body is sent, if it is a stream."""
+    return reply if isinstance(reply.body, bytes) else replace(reply, body=Held(reply.body, stack.pop_all().close))
+
+
+def _submit(submit: Callable[[], Future[Any]], lease: Lease) -> Future[Any]:
+    """Make a change; the lease ends with it."""
+    future = submit()
+    future.add_done_callback(lambda _: lease.end())
+    return future
 
 
 def _throttled(route: Route, request: Request) -> bool:

@@ -7,6 +7,7 @@ import platform
 import re
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from dagdvid import __version__
@@ -18,6 +19,7 @@ from dagdvid.helptext import datatype_help
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.repo.blobstore import get_blob
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.collect import collect
 from dagdvid.repo.latencies import latencies, ping
 from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
@@ -172,12 +174,20 @@ def stats(state: State, request: Request) -> Reply:  # noqa: ARG001
 def fsck(state: State, request: Request) -> Reply:
     """POST store/fsck."""
     steps = verify(state.catalog)
-    if request.flag("progress"):
-        return progress_reply(steps)
+    return progress_reply(steps) if request.flag("progress") else _result(steps)
+
+
+def _result(steps: Iterator[dict[str, Any]]) -> Reply:
     last: dict[str, Any] = {}
     for step in steps:
         last = step
     return json_reply(last["result"])
+
+
+def gc(state: State, request: Request) -> Reply:
+    """POST store/gc."""
+    steps = collect(state.catalog, dry_run=request.flag("dry-run"), forget=request.flag("forget"))
+    return progress_reply(steps) if request.flag("progress") else _result(steps)
 
 
 def data_help(catalog: Catalog, target: Target, instance: Instance, request: Request) -> Reply:  # noqa: ARG001
@@ -311,6 +321,20 @@ SERVICE = RouteTable(
             right=Right.READ,
             query={"progress": "true streams lines of JSON while it runs, the last with the result"},
             examples=(Example("store/fsck", "{...}"),),
+        ),
+        Route(
+            ("POST",),
+            "store/gc",
+            gc,
+            "Give back the room of what nothing refers to. Everybody goes on meanwhile; it waits for requests that "
+            "began before.",
+            right=Right.ADMIN,
+            query={
+                "dry-run": "true only tells what would be given up",
+                "forget": "true gives up also what the reflog remembers",
+                "progress": "true streams lines of JSON while it runs, the last with the result",
+            },
+            leased=False,
         ),
     )
 )

@@ -8,6 +8,7 @@ import click
 
 from dagdvid.errors import BadRequest
 
+from .client import Show
 from .output import print_json, progress, size
 from .target import Target, as_json, show_progress, target_options
 
@@ -98,26 +99,32 @@ def repair(
 @target_options
 @as_json
 def gc(target: Target, *, always: bool, dry_run: bool, forget: bool, as_json: bool) -> None:
-    """Give back the room of objects that no version and no record needs. No server may have the directory.
+    """Give back the room of objects that no version and no record needs.
 
-    What was deleted or replaced in the last 30 days is kept (dagdvid reflog), unless --forget.
+    A server goes on with all else meanwhile; what its requests may be reading goes once they have ended. What was
+    deleted or replaced in the last 30 days is kept (dagdvid reflog), unless --forget.
     """
-    if target.server is not None:
-        raise BadRequest(
-            "gc needs the data directory for itself: stop the server, then run dagdvid gc --data DIR there"
-        )
-    with target.alone() as server, progress(always) as show:
-        told: dict[str, Any] = {}
-        for told in server.collect(dry_run=dry_run, forget=forget):
-            if "progress" in told:
-                show(told["progress"], told["done"], told["total"])
-    found = told["result"]
+    with progress(always) as show:
+        found = _collected(target, show, dry_run=dry_run, forget=forget)
     if as_json:
         print_json(found)
         return
     done = "would give up" if dry_run else "gave up"
     text = f"{done} {found['objects']:,} objects, {size(found['bytes'])}, in {found['packs']:,} packs"
     click.echo(f"{text}; {found['live']:,} objects are in use")
+
+
+def _collected(target: Target, show: Show, *, dry_run: bool, forget: bool) -> dict[str, Any]:
+    if target.server is not None:
+        chosen = {name: "true" for name, on in (("dry-run", dry_run), ("forget", forget)) if on}
+        with target.read() as api:
+            return dict(api.follow("/api/store/gc", {}, show, chosen))
+    told: dict[str, Any] = {}
+    with target.alone() as server:
+        for told in server.collect(dry_run=dry_run, forget=forget):
+            if "progress" in told:
+                show(told["progress"], told["done"], told["total"])
+    return dict(told["result"])
 
 
 @click.command

@@ -326,6 +326,7 @@ def _kept(edits: Iterable[edit.Edit], into: list[edit.Edit] | None) -> Iterator[
 def _check_refs(catalog: Catalog, refs: Sequence[Ref]) -> None:
     """Every blob is here, of the type and size that its reference says; lists with all that they name."""
     for part in _parts(refs):
+        catalog.store.keep([ref.id for ref in part])
         for ref, item in zip(part, catalog.store.get_many([ref.id for ref in part]), strict=True):
             if item is None:
                 raise Unverified(f"blob {ref.id.hex()} neither came nor is here")

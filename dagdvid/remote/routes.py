@@ -187,7 +187,9 @@ def lease(catalog: Catalog, request: Request) -> Reply:
 
 def have(catalog: Catalog, request: Request) -> Reply:
     """POST sync/have."""
-    flags = bytes(catalog.store.has_many(decode_ids(request.body)))
+    ids = decode_ids(request.body)
+    catalog.store.keep(ids)
+    flags = bytes(catalog.store.has_many(ids))
     return Reply(flags, "application/octet-stream")
 
 

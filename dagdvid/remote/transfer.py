@@ -11,6 +11,7 @@ from typing import IO, Any
 from dagdvid.errors import BadRequest, Corrupt, RemoteError, Unverified
 from dagdvid.objects import canonical
 from dagdvid.objects.ids import from_hex
+from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import BLOB_LIST
 from dagdvid.remote.bundle import OWNER, read_frames
@@ -205,7 +206,7 @@ def _supply(catalog: Catalog, root: str, peer: Peer) -> dict[str, Any]:
     return {"claimed_ids": [f"{g.counter}: {g.first} to {g.last}" for g in claims]} if claims else {}
 
 
-def _fetch_blobs(store: ObjectStore, peer: Peer, file: IO[bytes]) -> Generator[Step, None, int]:
+def _fetch_blobs(store: LocalStore, peer: Peer, file: IO[bytes]) -> Generator[Step, None, int]:
     """Fetch the blobs that a bundle names and are not here, some at a time; how many."""
     total = 0
     refs = blobs_named(file)
@@ -235,8 +236,9 @@ def _stored(catalog: Catalog, ids: Sequence[bytes], sizes: dict[bytes, int]) -> 
         yield [item for item in catalog.store.get_many(batch) if item is not None]
 
 
-def _fetch_missing(store: ObjectStore, peer: Peer, sizes: dict[bytes, int], before: int) -> Generator[Step, None, int]:
+def _fetch_missing(store: LocalStore, peer: Peer, sizes: dict[bytes, int], before: int) -> Generator[Step, None, int]:
     ids = list(sizes)
+    store.keep(ids)
     missing = [name for name, here in zip(ids, store.has_many(ids), strict=True) if not here]
     done = 0
     for batch in _batches(missing, sizes):

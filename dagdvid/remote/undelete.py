@@ -32,6 +32,7 @@ def undelete_repo(catalog: Catalog, text: str) -> tuple[str, int]:
     root, at, record = _deletion(catalog, text)
     sql = "SELECT before FROM reflog WHERE repo = ? AND id > ? AND action = 'deleted' AND before NOT NULL ORDER BY id"
     names = [row[0] for row in catalog.store.database.rows(sql, (root, at))]
+    catalog.store.keep([record, *names])
     if not all(catalog.store.has_many([record, *names])):
         raise UnknownName(f"repo {root} is not to be brought back: its objects have been collected")
     commits = {name: read_commit(catalog.nodes, name) for name in names}

@@ -69,7 +69,7 @@ class Catalog:
     def __init__(self, store: LocalStore, pool: Executor | None = None, mutation_start: int = 0) -> None:
         """`mutation_start`: new repos give out no mutation ids below it."""
         self.store = store
-        self.nodes = Nodes(store)
+        self.nodes = Nodes(store, collections=lambda: store.collections)
         self.pool = pool
         self.mutation_start = mutation_start
         self.upkeep: Upkeep | None = None

@@ -100,7 +100,8 @@ class Upkeep:
         while (found := self._next()) is not None:
             what, pause, work = found
             try:
-                work(self._catalog, self._pause)
+                with self._catalog.store.leases.held():
+                    work(self._catalog, self._pause)
             except _Stopped:
                 return
             except DamageError as error:  # the version stays sealed, and is read from its staging

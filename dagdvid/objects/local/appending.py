@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 
+from dagdvid.objects.local.collection import abandon
 from dagdvid.objects.local.files import Files
 from dagdvid.objects.local.operation import Packed
 from dagdvid.objects.local.pack import ENTRY_SIZE, HEADER_SIZE, Entry, encode_header, encode_index
@@ -181,6 +182,9 @@ def recover(packs: Packs, conn: sqlite3.Connection) -> None:
     """
     conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # that a pack is dead is on disk before its file goes
     remove_dead(packs, conn)
+    conn.execute("BEGIN IMMEDIATE")
+    abandon(conn)
+    conn.execute("COMMIT")
     for no, name, length in conn.execute("SELECT no, name, length FROM packs WHERE state = 'open'").fetchall():
         rows = conn.execute("SELECT id, start, stored FROM entries WHERE pack = ?", (no,)).fetchall()
         log.info("sealing pack %s of an earlier run: %d objects, %d bytes", name, len(rows), length)

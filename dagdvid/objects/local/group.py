@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dagdvid.objects.local.appending import PACK_LIMIT, PackWriter
+from dagdvid.objects.local.collection import Collection
 from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.flusher import Flusher
 from dagdvid.objects.local.operation import Prepared
@@ -40,6 +41,7 @@ class GroupCommit:
         self._writer = PackWriter(packs, relaxed=database.relaxed)
         self._pack_limit = pack_limit
         self._conn = database.connect(write=True)
+        self._collection = Collection(self._conn, packs)
         self._tiers = TierBuilder(packs, self._conn)
         self._tiers.tend()
         self._flusher = Flusher(database, self._conn, self._writer, packs.files, relaxed=database.relaxed)
@@ -57,8 +59,8 @@ class GroupCommit:
             failure = translated(error) if isinstance(error, Exception) else error
             return [Outcome(error=failure)] * len(group)
         self._flusher.committed(sum(prepared.size for prepared in group))
-        self._seal()
-        return outcomes
+        self._seal(all_of_them=_any(group, "seals"))
+        return self._last(group, outcomes)
 
     def tend(self) -> float | None:
         """Do what is due; seconds until there is something to do again, None if not before the next operation."""
@@ -82,7 +84,7 @@ class GroupCommit:
 
     def _commit(self, group: Sequence[Prepared]) -> list[Outcome]:
         wanted = {item.id: item for prepared in group for item in prepared.packed}
-        known = self._packs.locate(list(wanted)) if wanted else {}
+        known = self._packs.locate(list(wanted), self._collection.condemned) if wanted else {}
         again = {item.id for prepared in group if prepared.again for item in prepared.packed}
         fresh = [item for name, item in wanted.items() if name not in known or name in again]
         if fresh:
@@ -92,6 +94,8 @@ class GroupCommit:
         conn.execute("BEGIN IMMEDIATE")
         if fresh:
             self._writer.record(conn)
+        if known:
+            self._collection.note(known)
         for prepared in group:
             conn.execute("SAVEPOINT operation")
             try:
@@ -104,6 +108,19 @@ class GroupCommit:
             conn.execute("RELEASE operation")
         conn.execute("COMMIT")
         self._writer.committed()
+        if _any(group, "collects"):
+            self._collection.load()
+        return outcomes
+
+    def _last(self, group: Sequence[Prepared], outcomes: list[Outcome]) -> list[Outcome]:
+        """What operations that must be on disk before they are answered came to."""
+        if not _any(group, "lasting"):
+            return outcomes
+        try:
+            self._flusher.flush()
+        except (OSError, sqlite3.Error) as error:
+            failed = Outcome(error=translated(error))
+            return [failed if _any([p], "lasting") else o for p, o in zip(group, outcomes, strict=True)]
         return outcomes
 
     def _rollback(self) -> None:
@@ -111,9 +128,14 @@ class GroupCommit:
             if self._conn.in_transaction:
                 self._conn.execute("ROLLBACK")
 
-    def _seal(self) -> None:
+    def _seal(self, *, all_of_them: bool) -> None:
         try:
-            self._writer.seal_full(self._conn, self._pack_limit)
+            self._writer.seal_full(self._conn, 0 if all_of_them else self._pack_limit)
         except Exception:  # the pack stays open in the catalogue; recovery seals it at the next start
             self._rollback()
             log.exception("a full pack could not be sealed; the next start will do it")
+
+
+def _any(group: Sequence[Prepared], what: str) -> bool:
+    """Whether an operation of a group says something of itself that is rarely said (see `collection`)."""
+    return any(getattr(prepared.operation, what, False) for prepared in group)

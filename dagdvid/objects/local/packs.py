@@ -7,7 +7,7 @@ import logging
 import mmap
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,13 +88,15 @@ class Packs:
         """The file of a tier."""
         return self.indexes_folder / f"{name}.tier"
 
-    def reload(self) -> None:
-        """Learn of packs that were sealed since, by any process."""
+    def reload(self) -> bool:
+        """Learn of packs that were sealed or given up since, by any process; whether there was anything to learn."""
         rows = self.database.rows("SELECT value FROM counters WHERE name = 'packs'")
         generation = int(rows[0][0]) if rows else 0
-        if generation != self.view.generation:
-            with self._lock:
-                self.view = self._load()
+        if generation == self.view.generation:
+            return False
+        with self._lock:
+            self.view = self._load()
+        return True
 
     def _load(self) -> View:
         before = self.view
@@ -124,24 +126,26 @@ class Packs:
                 continue
             tiered.pop(no, None)
             loose[no] = before.loose.get(no) or self._open_index(no, name)
+        for no in before.names.keys() - names.keys():
+            self._files.pop(no, None)
         return View(generation, names, tiers, {no: tier for no, tier in tiered.items() if no in names}, loose)
 
-    def locate(self, ids: Sequence[bytes]) -> dict[bytes, Location]:
-        """Where objects lie; absent ones are left out."""
+    def locate(self, ids: Sequence[bytes], without: Container[int] = ()) -> dict[bytes, Location]:
+        """Where objects lie, other than in certain packs; absent ones are left out."""
         view = self.view
-        found = self._locate_once(view, ids)
+        found = self._locate_once(view, ids, without)
         if len(found) < len(set(ids)):
             # An entry leaves the database when its pack is sealed: a miss counts once no pack was sealed in between.
             self.reload()
             if self.view is not view:
-                found |= self._locate_once(self.view, [name for name in ids if name not in found])
+                found |= self._locate_once(self.view, [name for name in ids if name not in found], without)
         return found
 
-    def _locate_once(self, view: View, ids: Sequence[bytes]) -> dict[bytes, Location]:
+    def _locate_once(self, view: View, ids: Sequence[bytes], without: Container[int]) -> dict[bytes, Location]:
         found: dict[bytes, Location] = {}
         rest = sorted(ids) if len(ids) > 1 else list(ids)  # neighbours are found near each other
         for no, index in view.loose.items():
-            for name in rest:
+            for name in rest if no not in without else ():
                 entry = index.find(name)
                 if entry:
                     found[name] = no, entry.offset, entry.stored
@@ -150,7 +154,11 @@ class Packs:
         for tier in view.by_size:
             if not rest:
                 return found
-            here = {name: (no, at, stored) for name, no, at, stored in tier.find(asked) if no in view.tiered}
+            here = {
+                name: (no, at, stored)
+                for name, no, at, stored in tier.find(asked)
+                if no in view.tiered and no not in without
+            }
             if here:
                 found |= here
                 rest = [name for name in rest if name not in here]
@@ -182,10 +190,12 @@ class Packs:
         except Corrupt as error:
             raise Corrupt(f"pack {self._name(no)} is damaged at byte {offset}: {error}") from None
 
-    def indexes(self) -> Iterator[tuple[int, PackIndex]]:
-        """The own index of each sealed pack, by number."""
+    def indexes(self, only: Container[int] | None = None) -> Iterator[tuple[int, PackIndex]]:
+        """The own index of each sealed pack, or of some, by number."""
         view = self.view
         for no, name in sorted(view.names.items()):
+            if only is not None and no not in only:
+                continue
             yield no, view.loose.get(no) or self._open_index(no, name)
 
     def check(self) -> None:
@@ -256,6 +266,8 @@ class Packs:
             data = mmap.mmap(file.fd, 0, prot=mmap.PROT_READ)
         except OSError as error:
             failure = _failure(f"pack {name}", error)
+            if not self.database.rows("SELECT 1 FROM packs WHERE no = ? AND state = 'sealed'", (no,)):
+                return PackIndex.rebuilt([])  # it was given up this moment
             if not isinstance(failure, Corrupt):
                 raise failure from error
             self.note(name, str(failure))

@@ -30,6 +30,18 @@ CREATE TABLE IF NOT EXISTS counters (   -- numbers that only grow, for all proce
     name    TEXT PRIMARY KEY,
     value   INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (      -- while garbage is collected: what refs named, or somebody relied on
+    no      INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind    TEXT NOT NULL,
+    id      BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS collected (  -- the last collection
+    state   TEXT NOT NULL,              -- what was there when it ended: while that is so, nothing is left to collect
+    result  TEXT NOT NULL               -- JSON
+);
+CREATE TABLE IF NOT EXISTS condemned (  -- packs that are about to go: what lies in them is stored again
+    pack    INTEGER PRIMARY KEY
+);
 CREATE TABLE IF NOT EXISTS lost (       -- objects that a repair found nowhere
     id      BLOB PRIMARY KEY,
     noted   TEXT NOT NULL               -- when, RFC 3339

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from dagdvid.errors import BadRequest, Corrupt, InUse, ReadOnly, RemoteError, UnavailableError
 from dagdvid.objects.local.appending import PACK_LIMIT, recover
+from dagdvid.objects.local.collection import Keep, collections
 from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.files import Files, raise_limit
 from dagdvid.objects.local.group import GroupCommit
+from dagdvid.objects.local.leases import Leases
 from dagdvid.objects.local.lost import check_lost
 from dagdvid.objects.local.operation import Operation, Put
 from dagdvid.objects.local.packs import Packs
@@ -35,6 +37,7 @@ FORMAT = 1
 """The version of the folder's format; newer ones are refused (SPEC 4.1)."""
 
 INFO, DATABASE, PACKS, INDEXES, BACKUP = "dagdvid.json", "dagdvid.sqlite", "packs", "indexes", "backup.json"
+LEASES = "leases"
 _LOCK = "lock"
 
 
@@ -140,6 +143,7 @@ class LocalStore:
             if writing:
                 conn = self.database.connect(write=True)
                 conn.executescript(TABLES + tables)
+            self.leases = Leases(folder / LEASES)
             self.packs = Packs(folder / PACKS, folder / INDEXES, self.database, files)
             if writing:
                 recover(self.packs, conn)
@@ -186,14 +190,23 @@ class LocalStore:
         return self._get(ids, None)
 
     def _get(self, ids: Sequence[bytes], below: Below | None) -> list[Object | None]:
-        where = self.packs.locate(ids)
-        found = {name: self.packs.read(name, at) for name, at in sorted(where.items(), key=lambda item: item[1])}
-        absent = [name for name in ids if name not in found] if len(where) < len(ids) else []
+        found = self._read(ids)
+        absent = [name for name in ids if name not in found] if len(found) < len(ids) else []
         if absent and below is not None:
             found |= below.fetch(absent)
             absent = [name for name in absent if name not in found]
         check_lost(self.database, absent)
         return [found.get(name) for name in ids]
+
+    def _read(self, ids: Sequence[bytes]) -> dict[bytes, Object]:
+        """The objects that lie in the folder."""
+        while True:
+            where = sorted(self.packs.locate(ids).items(), key=lambda item: item[1])
+            try:
+                return {name: self.packs.read(name, at) for name, at in where}
+            except Corrupt:
+                if not self.packs.reload():  # else its pack may have been given up, and the object lie in another
+                    raise
 
     def has_many(self, ids: Sequence[bytes]) -> list[bool]:
         """As `ObjectStore.has_many`; below, too, where that can be asked now."""
@@ -209,6 +222,20 @@ class LocalStore:
         if objects:
             self.writer.run(Put(objects))
 
+    def keep(self, ids: Sequence[bytes]) -> None:
+        """Let objects stay that are there, for who is about to refer to them without storing them.
+
+        Of those that are there when it returns, none goes as garbage until the caller's lease ends.
+        """
+        if ids and self.collections % 2:
+            self.writer.run(Keep(ids))
+            self.packs.reload()
+
+    @property
+    def collections(self) -> int:
+        """As `collection.collections`: odd while garbage is collected."""
+        return collections(self.database)
+
     def run(self, operation: Operation) -> Any:
         """Do a prepared change, durably."""
         return self.writer.run(operation)
@@ -220,6 +247,7 @@ class LocalStore:
         if self._commit is not None:
             self._commit.close()
         self.packs.close()
+        self.leases.close()
         self.database.close()
 
 

@@ -1,28 +1,34 @@
-"""Gives back the room of objects that nothing refers to: packs without live ones go, others once copied (SPEC 4.7).
+"""Gives back the room of what nothing refers to: packs without live objects go, others once copied (SPEC 4.7, 4.12).
 
-Only for a store that nobody else has open for writing: an object that is stored but not yet referred to would go, too.
+Safe beside writers: what lies in a pack that is to go is condemned first, so that whoever stores it stores it again.
 What was copied is durable before its old pack is given up, so that a crash leaves at most some objects stored twice.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from dagdvid.objects.local.appending import remove_dead
+from dagdvid.errors import Corrupt
+from dagdvid.objects.local.appending import PACK_LIMIT
+from dagdvid.objects.local.collection import Condemn, Forget, Retire
+from dagdvid.objects.local.marks import Marks
 from dagdvid.objects.local.operation import Put
-from dagdvid.objects.local.pack import ENTRY_SIZE, Entry, PackIndex
-from dagdvid.objects.local.packs import note_change
+from dagdvid.objects.local.pack import ENTRY_SIZE, Entry
 from dagdvid.objects.local.store import LocalStore
-from dagdvid.objects.store import Object
 
-__all__ = ["Swept", "sweep"]
+__all__ = ["Plan", "Sweep", "Swept", "remove_files"]
 
 _WORTH = 0.1
 """A pack is copied if at least this part of it is garbage."""
-
-_BATCH = 32 * 2**20
+_SMALL, _MANY = PACK_LIMIT // 8, 8
+"""Packs of fewer bytes are copied into one if there are so many of a kind."""
+_SLICE, _SLICE_PACKS = 2**30, 256
+"""Bytes that are copied, and packs, before the packs that they came from are given up."""
+_BATCH = 4 * 2**20
+"""Bytes of objects that are stored together, so that nobody who writes waits long."""
 
 
 @dataclass
@@ -39,63 +45,127 @@ class Swept:
     """Bytes of live objects that had to be copied for it."""
 
 
-@dataclass(frozen=True)
-class _Retire:
-    """Give up a pack."""
+class Plan(NamedTuple):
+    """A pack that is to go."""
 
-    pack: int
-    objects: Sequence[Object] = ()
+    no: int
+    dead: int
+    """Objects without a mark."""
+    bytes: int
+    """Bytes of theirs."""
+    kept: int
+    """Bytes of the others."""
 
-    def apply(self, conn: sqlite3.Connection) -> None:
-        """From now on nobody looks into it."""
-        conn.execute("UPDATE packs SET state = 'dead' WHERE no = ?", (self.pack,))
-        note_change(conn)
 
-
-@dataclass(frozen=True)
-class _RemoveDead:
-    """Remove the files of packs given up."""
+@dataclass
+class Sweep:
+    """One run. `late` has the objects that were marked since the plans were made."""
 
     store: LocalStore
-    objects: Sequence[Object] = ()
+    marks: Marks
+    total: Swept = field(default_factory=Swept)
+    objects_copied: int = 0
+    late: list[bytes] = field(default_factory=list)
 
-    def apply(self, conn: sqlite3.Connection) -> None:
-        """Files first, then their names: the other way round a crash would leave files that nobody knows."""
-        remove_dead(self.store.packs, conn)
+    def plans(self) -> list[Plan]:
+        """Which packs are to go, those first that cost least."""
+        found: list[Plan] = []
+        small: dict[int, list[Plan]] = {}
+        rows = self.store.database.rows("SELECT no, kind, length FROM packs WHERE state = 'sealed'")
+        about = {no: (kind, length) for no, kind, length in rows}
+        for no, index in self.store.packs.indexes():
+            if (
+                no not in about
+                or no not in self.marks.packs
+                or self.store.packs.view.names[no] in self.store.packs.damaged
+            ):
+                continue
+            dead, kept = self.marks.sorted_out(no, index)
+            plan = Plan(no, len(dead), _bytes(dead), _bytes(kept))
+            kind, length = about[no]
+            if not kept or (dead and plan.bytes >= _WORTH * (plan.bytes + plan.kept)):
+                found.append(plan)
+            elif length < _SMALL:
+                small.setdefault(kind, []).append(plan)
+        for plans in small.values():
+            if len(plans) >= _MANY:
+                found += plans
+        return sorted(found, key=lambda plan: plan.kept)
+
+    def run(self, number: int, plans: Sequence[Plan], seen: Callable[[], Iterator[int]]) -> Iterator[Swept]:
+        """Give up packs, some at a time, in the collection with a number; yields the totals now and then.
+
+        seen: looks at what was noted, which may mark more; yields the last note that it has looked at, at first not
+        before everybody has gone who was there before the collection.
+        """
+        self.store.run(Condemn(number, [plan.no for plan in plans]))
+        for part in _slices(plans):
+            nos = [plan.no for plan in part]
+            self.late.clear()
+            for no in nos:
+                for _ in self._copy(no):
+                    yield self.total
+            while True:
+                last = 0
+                for last in seen():  # noqa: B007  it is the last that counts
+                    yield self.total
+                self._copy_late(frozenset(nos))
+                if self.store.run(Retire(number, last, nos)):
+                    break
+            self.store.packs.reload()
+            for plan in part:
+                self.total.packs += 1
+                self.total.objects += plan.dead
+                self.total.bytes += plan.bytes
+            remove_files(self.store)
+            yield self.total
+
+    def _copy(self, no: int) -> Iterator[None]:
+        packs = self.store.packs
+        [(_, index)] = packs.indexes([no])
+        _, kept = self.marks.sorted_out(no, index)
+        for batch in _batches(kept):
+            try:  # from this very pack: what cannot be read of it must not go
+                objects = [packs.read(entry.id, (no, entry.offset, entry.stored)) for entry in batch]
+            except Corrupt as error:
+                raise Corrupt(f"{error}; nothing more is collected: run dagdvid fsck") from None
+            self.store.run(Put(objects, again=True))
+            self.total.copied += _bytes(batch)
+            self.objects_copied += len(batch)
+            yield
+
+    def _copy_late(self, condemned: frozenset[int]) -> None:
+        """What was marked after its pack was condemned, perhaps after the pack was copied."""
+        packs = self.store.packs
+        for name, at in packs.locate(self.late).items():
+            if at[0] in condemned:
+                self.store.run(Put([packs.read(name, at)], again=True))
+                self.objects_copied += 1
+        self.late.clear()
 
 
-def sweep(store: LocalStore, live: Container[bytes], *, dry_run: bool = False) -> Iterator[Swept]:
-    """Give up what is not live; yields the totals after each pack."""
-    total = Swept()
-    for no, index in store.packs.indexes():
-        dead, kept = _sorted_out(index, live)
-        size = _bytes(dead)
-        if not dead or size < _WORTH * (size + _bytes(kept)):
-            continue
-        total.packs += 1
-        total.objects += len(dead)
-        total.bytes += size
-        total.copied += _bytes(kept)
-        if not dry_run:
-            for batch in _batches(kept):
-                # From this very pack: what cannot be read of it must not go.
-                found = [store.packs.read(entry.id, (no, entry.offset, entry.stored)) for entry in batch]
-                store.run(Put(found, again=True))
-            store.run(_Retire(no))
-            store.packs.forget(no)
-        yield total
-    if not dry_run:
-        store.run(_RemoveDead(store))
+def remove_files(store: LocalStore) -> None:
+    """Remove the files of packs that were given up. That they were is on disk; their rows go last (SPEC 4.7)."""
+    packs = store.packs
+    dead = store.database.rows("SELECT no, name FROM packs WHERE state = 'dead'")
+    for _, name in dead:
+        with suppress(FileNotFoundError):
+            packs.files.remove(packs.path(name))
+    packs.files.sync_folder(packs.folder)
+    store.run(Forget(packs=[no for no, _ in dead]))
 
 
-def _sorted_out(index: PackIndex, live: Container[bytes]) -> tuple[list[Entry], list[Entry]]:
-    dead: list[Entry] = []
-    kept: list[Entry] = []
-    for name in index:
-        entry = index.find(name)
-        if entry is not None:
-            (kept if name in live else dead).append(entry)
-    return dead, kept
+def _slices(plans: Sequence[Plan]) -> Iterator[list[Plan]]:
+    part: list[Plan] = []
+    size = 0
+    for plan in plans:
+        if part and (size + plan.kept > _SLICE or len(part) >= _SLICE_PACKS):
+            yield part
+            part, size = [], 0
+        part.append(plan)
+        size += plan.kept
+    if part:
+        yield part
 
 
 def _bytes(entries: Sequence[Entry]) -> int:

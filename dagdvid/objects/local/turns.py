@@ -16,12 +16,12 @@ _PAUSE = 0.005
 
 
 @contextmanager
-def take_turn(folder: Path, pause: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Be the only one who keeps up a folder; whoever dies gives the turn back.
+def take_turn(folder: Path, pause: Callable[[], None] = lambda: None, lock: str = _LOCK) -> Iterator[None]:
+    """Be the only one who keeps up a folder, or does what else has a lock there; whoever dies gives the turn back.
 
     `pause` is called while others have the turn, and ends the wait by raising.
     """
-    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(folder / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         while True:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dagdvid.errors import Corrupt, MissingObject
 from dagdvid.objects.ids import ObjectType
@@ -62,11 +62,26 @@ class NodeCache:
 
 
 class Nodes:
-    """The nodes of a store. A node in its cache is known to lie in the store."""
+    """The nodes of a store. A node in its cache is known to lie in the store, unless garbage is or was collected."""
 
-    def __init__(self, store: ObjectStore, cache: NodeCache | None = None) -> None:
+    def __init__(
+        self, store: ObjectStore, cache: NodeCache | None = None, collections: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`collections`: how often a collection of garbage began or ended; odd while one runs."""
         self.store = store
         self.cache = cache or NodeCache()
+        self._collections = collections
+        self._cleared = collections()
+
+    def trusted(self) -> bool:
+        """Whether what is in the cache now, and comes into it, need not be stored again by who writes it."""
+        collections = self._collections()
+        if collections % 2:
+            return False
+        if collections != self._cleared:
+            self.cache.clear()
+            self._cleared = collections
+        return True
 
     def read(self, name: bytes, level: int | None = None) -> Node:
         """One node; as `read_many`."""
@@ -114,6 +129,7 @@ class NodeWriter:
         self._batch = batch
         self._held = 0
         self._pending: dict[bytes, tuple[Object, Node]] = {}
+        self._trusting: bool | None = None
 
     def read(self, name: bytes, level: int | None = None) -> Node:
         """A node, stored or still pending; as `Nodes.read_many`."""
@@ -123,7 +139,9 @@ class NodeWriter:
     def write(self, kind: ObjectType, data: bytes) -> bytes:
         """Add a node; its id."""
         item = prepare(kind, data)
-        if item.id not in self._pending and self.nodes.cache.get(item.id) is None:
+        if self._trusting is None:
+            self._trusting = self.nodes.trusted()
+        if item.id not in self._pending and not (self._trusting and self.nodes.cache.get(item.id) is not None):
             self._pending[item.id] = item, Node(data)
             self.written += 1
             self._held += len(item.payload)
