@@ -249,6 +249,9 @@ class Datatype(ABC):
     """Its instances give out labels, each from a counter of its own that no two servers share (SPEC 6.10)."""
     mergeable: frozenset[str] = frozenset()
     """Key spaces whose entries it can merge (`merge_value`); elsewhere, an entry changed on both sides conflicts."""
+    deferred: frozenset[str] = frozenset()
+    """Key spaces in which an empty value stands for one that is yet to be computed (`compute`) from other entries: by
+    the background, and at the latest when the version is committed. Readers compute it for themselves until then."""
     key_by_key: bool = False
     """Entries mean something each for itself, so that conflicts of a merge can be decided one by one."""
     syncs_with: frozenset[str] | None = None
@@ -281,8 +284,19 @@ class Datatype(ABC):
         ours: bytes | None,  # noqa: ARG002
         theirs: bytes | None,  # noqa: ARG002
     ) -> bytes | None:
-        """What an entry of a mergeable space shall be that both sides changed differently; None for absent."""
+        """What an entry of a mergeable space shall be that both sides changed differently; None for absent.
+
+        Raises:
+            LookupError: this one is a conflict.
+        """
         raise LookupError(f"{self.name} merges no entries of {space} in {instance.name}: {key!r}")
+
+    def compute(self, instance: Instance, txn: Txn, space: str, keys: Sequence[bytes]) -> None:  # noqa: ARG002
+        """Put the values of entries of a deferred space that stand empty. `keys`: some of them, in order.
+
+        All that comes before them in the space has been computed already.
+        """
+        raise LookupError(f"{self.name} computes no entries of {space} in {instance.name}")
 
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time.

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from dagdvid.datatype import Datatype
 from dagdvid.errors import UnknownName
 
-__all__ = ["GROUP", "datatype", "datatype_names"]
+__all__ = ["GROUP", "datatype", "datatype_names", "deferred_spaces"]
 
 GROUP = "dagdvid.datatypes"
 
@@ -37,3 +37,9 @@ def datatype(name: str) -> Datatype:
     if not isinstance(loaded, Datatype):
         raise TypeError(f"entry point {point.value} of {GROUP} is not a Datatype")
     return loaded
+
+
+@cache
+def deferred_spaces(name: str) -> tuple[str, ...]:
+    """The deferred key spaces of a datatype, sorted; none if it is not installed."""
+    return tuple(sorted(datatype(name).deferred)) if name in _entry_points() else ()

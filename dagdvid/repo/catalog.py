@@ -62,6 +62,9 @@ class Upkeep(Protocol):
     def staged(self, version: int, data: int, rows: int, runs: int) -> None:
         """So much was staged."""
 
+    def deferred(self, root: str, version: str, data: str) -> None:
+        """Values were put off (`datatype.Datatype.deferred`)."""
+
 
 class Catalog:
     """The repos of a store. Safe for threads; sees what other processes change at its next question."""
@@ -168,14 +171,14 @@ class Catalog:
             raise UnknownName(f"version {text} is of another repo")
         return repo.versions[version.uuid]
 
-    def commit_txn(self, txn: VersionTxn, version: Version, user: str = "") -> None:
-        """Make the changes of a transaction, durably.
+    def commit_txn(self, txn: VersionTxn, version: Version, user: str = "", *, sealed: bool = False) -> None:
+        """Make the changes of a transaction, durably. sealed: in a version that is sealed and not yet folded.
 
         Raises:
             Locked: the version was committed meanwhile.
             StaleRead: what the transaction read has changed: run it again.
         """
-        stage = txn.stage(version.id if txn.instance.versioned else 0)
+        stage = txn.stage(version.id if txn.instance.versioned else 0, sealed=sealed)
         parts: list[Operation] = [self.record_change(txn.home, txn.properties, user)] if txn.properties else []
         for _ in range(_TRIES):
             operations = parts if stage is None else [*parts, stage]
@@ -193,12 +196,15 @@ class Catalog:
                 break
         else:
             raise StaleRead("what the request read keeps moving; try again")
-        self._count(stage)
+        self._count(txn, stage)
 
-    def _count(self, stage: Stage | None) -> None:
+    def _count(self, txn: VersionTxn, stage: Stage | None) -> None:
         """Let the upkeep know how much was staged."""
-        if stage is not None and self.upkeep is not None:
-            self.upkeep.staged(stage.version, stage.data, len(stage.rows) + len(stage.logged), len(stage.runs))
+        if stage is None or self.upkeep is None:
+            return
+        self.upkeep.staged(stage.version, stage.data, len(stage.rows) + len(stage.logged), len(stage.runs))
+        if txn.defers:
+            self.upkeep.deferred(txn.home.root, txn.version, txn.instance.uuid)
 
     def prepared_txn(self, txn: VersionTxn, version: Version) -> Callable[[], Future[Any]] | None:
         """As `commit_txn`, for when the call is made; its future has the outcome.
@@ -209,13 +215,13 @@ class Catalog:
             return None
         operation = txn.stage(version.id if txn.instance.versioned else 0)
         if operation is not None:
-            return partial(self._submit, operation)
+            return partial(self._submit, txn, operation)
         nothing: Future[Any] = Future()
         nothing.set_result(None)
         return lambda: nothing
 
-    def _submit(self, stage: Stage) -> Future[Any]:
-        self._count(stage)
+    def _submit(self, txn: VersionTxn, stage: Stage) -> Future[Any]:
+        self._count(txn, stage)
         return self.store.writer.submit(stage)
 
     def roots(self, root: bytes, data_uuid: str) -> Mapping[str, bytes]:

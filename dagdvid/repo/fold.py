@@ -15,6 +15,7 @@ from dagdvid.objects.tree import edit
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.registry import datatype
+from dagdvid.repo import deferred
 from dagdvid.repo.batches import overlaid
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
@@ -91,6 +92,7 @@ def fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes 
 def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes | None:
     number = repo.numbers[instance.uuid]
     before = catalog.data_record(repo, instance)
+    deferred.compute(catalog, repo, next(iter(repo.versions.values())), instance, _never)
     tidy_instance(catalog, 0, number, most=RUN)  # so that the rows that go with the bind are few
     last = newest(catalog.store.database, 0, number)
     if not last:
@@ -122,6 +124,9 @@ def _fold(catalog: Catalog, root: str, uuid: str, pause: Pause) -> bytes:
     writer = NodeWriter(catalog.nodes, FLUSH)
     edits: list[edit.Edit] = []
     objects: list[Object] = []
+    for instance in repo.instances.values():
+        if instance.versioned:
+            deferred.compute(catalog, repo, version, instance, pause)
     for instance_uuid, spaces in _staged(catalog, repo, version).items():
         key = bytes.fromhex(instance_uuid)
         instance = repo.by_data_uuid[instance_uuid]

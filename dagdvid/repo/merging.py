@@ -181,8 +181,9 @@ class _Resolver:
         work = self.work
         if self.space in self.kind.mergeable:
             a, b, c = (work.load(value) for value in (base, ours, theirs))
-            merged = self.kind.merge_value(self.instance, self.space, key, a, b, c)
-            return None if merged is None else work.value(key, merged)
+            with suppress(LookupError):  # it merges not this one
+                merged = self.kind.merge_value(self.instance, self.space, key, a, b, c)
+                return None if merged is None else work.value(key, merged)
         if self.instance.uuid in work.first_wins:
             return ours
         if work.keep and self.kind.key_by_key:

@@ -75,6 +75,8 @@ class Stage:
     """The instance finds records by their marks."""
     runs: Sequence[NewRun] = ()
     numbers: Numbers | None = None
+    sealed: bool = False
+    """The version is sealed and not yet folded: what was put off is computed (`deferred`)."""
 
     def apply(self, conn: sqlite3.Connection) -> list[int]:
         """Make the changes. Returns the mutation ids of the records logged.
@@ -89,7 +91,7 @@ class Stage:
             raise UnknownName("the data instance was deleted meanwhile")
         if self.version:
             row = conn.execute("SELECT state FROM versions WHERE id = ?", (self.version,)).fetchone()
-            if row is None or row[0] != "open":
+            if row is None or row[0] != ("sealed" if self.sealed else "open"):
                 raise Locked("the version was committed meanwhile")
         if self.reads:
             self._check_reads(conn)

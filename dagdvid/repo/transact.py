@@ -10,6 +10,7 @@ from dagdvid.errors import StaleRead
 from dagdvid.repo import amend
 from dagdvid.repo.blobstore import put_blob
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.deferred import compute_within
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.txn import VersionTxn
 
@@ -51,6 +52,8 @@ def transact(
         result = run(instance, txn)
         for content in txn.kept:
             put_blob(catalog, repo, content)
+        if amending:
+            compute_within(txn)
         try:
             if amending:
                 amend.amend(catalog, txn, version, user)

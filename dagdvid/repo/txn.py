@@ -16,7 +16,7 @@ from dagdvid.objects.ids import ObjectType, object_id
 from dagdvid.objects.store import Object, ObjectStore
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import NodeWriter
-from dagdvid.registry import datatype
+from dagdvid.registry import datatype, deferred_spaces
 from dagdvid.repo.batches import in_batches, overlaid, present
 from dagdvid.repo.ids import label_counter, lowest
 from dagdvid.repo.record import now
@@ -193,7 +193,13 @@ class VersionTxn(VersionSnapshot):
             n += (after is not None) - (before is not None)
         return n
 
-    def stage(self, version: int) -> Stage | None:
+    @property
+    def defers(self) -> bool:
+        """Whether values are put off."""
+        spaces = deferred_spaces(self.instance.typename)
+        return any(b"" in self._changed.get(space, {}).values() for space in spaces)
+
+    def stage(self, version: int, *, sealed: bool = False) -> Stage | None:
         """The operation that makes the changes; None if there are none. Many changes of a space become a run of it."""
         rows: list[Row] = []
         runs: list[NewRun] = []
@@ -223,6 +229,7 @@ class VersionTxn(VersionSnapshot):
             marked=marked,
             runs=runs,
             numbers=numbers,
+            sealed=sealed,
         )
 
     def moments(self) -> dict[tuple[str, bytes], int]:

@@ -11,6 +11,7 @@ from dagdvid.errors import DagdvidError, DamageError
 from dagdvid.objects.local.turns import take_turn
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.deferred import compute
 from dagdvid.repo.staging import spaces_of
 from dagdvid.repo.tidy import Pause, tidy_instance
 
@@ -22,6 +23,9 @@ _REST = 0.02
 """Seconds between the commit of a version and its folding, so that what mostly follows at once, a child, goes first."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 """Seconds after which work that failed is tried again, twice as long each time."""
+
+QUIET = 1.0
+"""Seconds without a write, after which what was put off of an instance is computed."""
 
 TIDY_AFTER, RUN_COUNTS = 16_384, 2048
 """Rows after which the staging of an instance in a version is looked at, and how many rows a run counts for."""
@@ -73,6 +77,14 @@ class Upkeep:
         if n >= TIDY_AFTER:
             what = f"the tidying of instance {data} in version {version}"
             self._add(what, lambda catalog, pause: _tidy(catalog, version, data, pause))
+
+    def deferred(self, root: str, version: str, data: str) -> None:
+        """As `catalog.Upkeep`. It is done once the instance is left in peace for a moment."""
+
+        def work(catalog: Catalog, pause: Pause) -> None:
+            _compute(catalog, root, version, data, pause)
+
+        self._add(f"what was put off of instance {data} in version {version}", work, QUIET)
 
     def settle(self) -> None:
         """Wait until nothing is left but what failed and will be tried again."""
@@ -149,8 +161,18 @@ def _resume(catalog: Catalog, pause: Pause) -> None:
             if version.state == "open":
                 for data in sorted({data for data, _ in spaces_of(catalog.store.database, version.id)}):
                     _tidy(catalog, version.id, data, pause)
+                for instance in repo.instances.values():
+                    _compute(catalog, repo.root, version.uuid, instance.uuid, pause)
     for data in sorted({data for data, _ in spaces_of(catalog.store.database, 0)}):
         _tidy(catalog, 0, data, pause)
+
+
+def _compute(catalog: Catalog, root: str, uuid: str, data: str, pause: Pause) -> None:
+    with take_turn(catalog.store.folder, pause):
+        repo = catalog.repos().get(root)
+        version, instance = (repo.versions.get(uuid), repo.by_data_uuid.get(data)) if repo else (None, None)
+        if repo and version and instance and not (version.locked and instance.versioned):  # else the fold does it
+            compute(catalog, repo, version, instance, pause)
 
 
 def _tidy(catalog: Catalog, version: int, data: int, pause: Pause) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
+from dagdvid.datatype import Datatype, Differ, Instance, Snapshot, Txn
 from dagdvid.datatypes import extents, volumes
 from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
 from dagdvid.datatypes.grid import SPACE
+from dagdvid.datatypes.labelmap import pyramid
 from dagdvid.datatypes.labelmap.bodies import SPACES
 from dagdvid.datatypes.labelmap.body_routes import BODY_ROUTES
 from dagdvid.datatypes.labelmap.maxima import max_label
 from dagdvid.datatypes.labelmap.oplog import shown
-from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, levels
+from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, layout, levels
 from dagdvid.datatypes.labelmap.routes import ROUTES
 from dagdvid.geometry import Point
 from dagdvid.routes import RouteTable
@@ -32,6 +33,8 @@ class LabelMap(Datatype):
     summary = "Segmentations: labels of 64 bits a voxel, in blocks, with bodies made of supervoxels."
     info_methods = frozenset({"GET", "HEAD"})
     labels = logs = marks = True
+    deferred = frozenset({SPACE})
+    mergeable = frozenset({SPACE})
     settings_help = SETTINGS_HELP
 
     def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -60,6 +63,18 @@ class LabelMap(Datatype):
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What was done to bodies."""
         return shown(record)
+
+    def compute(self, instance: Instance, txn: Txn, space: str, keys: Sequence[bytes]) -> None:  # noqa: ARG002
+        """Blocks of coarser scales."""
+        pyramid.compute(txn, layout(instance), keys)
+
+    def merge_value(
+        self, instance: Instance, space: str, key: bytes, base: bytes | None, ours: bytes | None, theirs: bytes | None
+    ) -> bytes | None:
+        """Blocks of coarser scales are computed from what comes of the finest."""
+        if space == SPACE and key[0] > 0:
+            return b""
+        return super().merge_value(instance, space, key, base, ours, theirs)
 
     def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002
         """A block is named by its coordinates x,y,z."""

@@ -79,7 +79,7 @@ def store(
         for _ in stored():
             pass
     if scale == 0 and downres and changed:
-        pyramid.follow(txn, layout, changed)
+        pyramid.put_off(txn, layout, changed)
 
 
 def _batches(blocks: Iterable[Incoming]) -> Iterator[list[Incoming]]:

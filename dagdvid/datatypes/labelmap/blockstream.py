@@ -14,7 +14,7 @@ from isal import igzip, isal_zlib
 
 from dagdvid.datatype import Codec, Snapshot
 from dagdvid.datatypes.grid import SPACE, STORABLE, bricks, morton_blocks
-from dagdvid.datatypes.labelmap import blocks
+from dagdvid.datatypes.labelmap import blocks, pyramid
 from dagdvid.datatypes.labelmap.blocks import Incoming
 from dagdvid.datatypes.labelmap.properties import Layout
 from dagdvid.datatypes.labelmap.voxels import Reading
@@ -105,8 +105,8 @@ def stream(view: Snapshot, reading: Reading, span: Box, form: Form) -> Iterator[
         return
     batches = [morton_blocks(brick, reading.scale) for brick in bricks(inside, _BATCH)]
     located = iter(view.locate(SPACE, [key for _, keys in batches for key in keys]))
-    for places, _ in batches:
-        yield from _told(view, reading, places, [next(located) for _ in places], form)
+    for places, keys in batches:
+        yield from _told(view, reading, places, keys, [next(located) for _ in places], form)
 
 
 def listed(view: Snapshot, reading: Reading, places: Sequence[Point], form: Form) -> Iterator[bytes]:
@@ -114,17 +114,19 @@ def listed(view: Snapshot, reading: Reading, places: Sequence[Point], form: Form
     wanted = [place for place in places if STORABLE.contains(Box(place, ONE))]
     if not wanted:
         return
-    located = view.locate(SPACE, blocks.keys_of(wanted, reading.scale))
+    keys = blocks.keys_of(wanted, reading.scale)
+    located = view.locate(SPACE, keys)
     for at in range(0, len(wanted), _BATCH):
-        yield from _told(view, reading, wanted[at : at + _BATCH], located[at : at + _BATCH], form)
+        batch = slice(at, at + _BATCH)
+        yield from _told(view, reading, wanted[batch], keys[batch], located[batch], form)
 
 
 def _told(
-    view: Snapshot, reading: Reading, places: Sequence[Point], located: Sequence[Any], form: Form
+    view: Snapshot, reading: Reading, places: Sequence[Point], keys: Sequence[bytes], located: Sequence[Any], form: Form
 ) -> Iterator[bytes]:
     held: list[bytes] = []
     size = 0
-    for place, data in zip(places, _sent(view, reading, located, form), strict=True):
+    for place, data in zip(places, _sent(view, reading, keys, located, form), strict=True):
         if data is not None:
             held += (_HEAD.pack(*place, len(data)), data)
             size += len(data)
@@ -135,14 +137,17 @@ def _told(
         yield b"".join(held)
 
 
-def _sent(view: Snapshot, reading: Reading, located: Sequence[Any], form: Form) -> Iterator[bytes | None]:
+def _sent(
+    view: Snapshot, reading: Reading, keys: Sequence[bytes], located: Sequence[Any], form: Form
+) -> Iterator[bytes | None]:
     """Blocks in the form asked for. A label block whose labels stay as they are goes out as it is stored."""
     if form is not Form.BLOCKS:
-        for data in reading.shown(view, list(located)):
+        for data in reading.shown(view, keys, located):
             yield None if data is None else _voxels(data, form)
         return
     stored = view.load_stored(located)
-    plain = [None if item is None else item.data() for item in stored]
+    unpacked = [None if item is None else item.data() for item in stored]
+    plain = pyramid.filled(view, reading.layout, keys, unpacked)
     shown = plain if reading.supervoxels else blocks.mapped(view, plain)
     for item, before, after in zip(stored, plain, shown, strict=True):
         if item is None or after is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from dagdvid.datatype import Snapshot, Txn
 from dagdvid.datatypes.grid import SPACE, STORABLE, block_coordinates, bricks, morton_blocks, overlaps, part, slabs
-from dagdvid.datatypes.labelmap import blocks
+from dagdvid.datatypes.labelmap import blocks, pyramid
 from dagdvid.datatypes.labelmap.blocks import Incoming
 from dagdvid.datatypes.labelmap.properties import VOXEL, Layout
 from dagdvid.datatypes.masks import Mask
 from dagdvid.errors import BadRequest
-from dagdvid.geometry import ONE, Box, Point
+from dagdvid.geometry import ONE, Box
 from dagdvid.kernels import labelblocks
-from dagdvid.kernels.morton import keys_of_box
+from dagdvid.kernels.morton import encode_keys, keys_of_box
 
 __all__ = ["Reading", "read", "read_box", "read_points", "write"]
 
@@ -38,9 +38,9 @@ class Reading(NamedTuple):
     supervoxels: bool = False
     """Labels as they are stored, not those of their bodies."""
 
-    def shown(self, view: Snapshot, located: list[Any | None]) -> list[bytes | None]:
+    def shown(self, view: Snapshot, keys: Sequence[bytes], located: Sequence[Any | None]) -> list[bytes | None]:
         """Located blocks with the labels that are asked for."""
-        found = view.load(located)
+        found = pyramid.load(view, self.layout, keys, located)
         return found if self.supervoxels else blocks.mapped(view, found)
 
 
@@ -65,6 +65,7 @@ class _Batch(NamedTuple):
     brick: Box
     places: list[int]
     """Where each is in the brick's array [z, y, x]."""
+    keys: list[bytes]
     values: list[Any | None]
     """What the store has of each, unread."""
 
@@ -86,17 +87,18 @@ def _located(view: Snapshot, reading: Reading, boxes: list[Box]) -> Iterator[tup
     for box, batches in found:
         done = []
         for brick, places in batches:
-            done.append(_Batch(brick, places, values[at : at + len(places)]))
-            at += len(places)
+            upto = at + len(places)
+            done.append(_Batch(brick, places, keys[at:upto], values[at:upto]))
+            at = upto
         yield box, done
 
 
 def _array(view: Snapshot, reading: Reading, box: Box, batches: list[_Batch], mask: Mask | None = None) -> Labels:
     volume = np.zeros(box.shape, VOXEL)
-    for brick, places, values in batches:
+    for brick, places, keys, values in batches:
         along_x, along_y, along_z = overlaps(reading.layout.block, box, brick)
         width, layer = brick.size.x, brick.size.x * brick.size.y
-        for place, data in zip(places, reading.shown(view, values), strict=True):
+        for place, data in zip(places, reading.shown(view, keys, values), strict=True):
             if data is not None:
                 z, y, x = along_z[place // layer], along_y[place % layer // width], along_x[place % width]
                 here = (z[0], y[0], x[0])
@@ -117,13 +119,14 @@ def read_points(view: Snapshot, reading: Reading, points: NDArray[np.int64]) -> 
     places, which = np.unique(points // edge, axis=0, return_inverse=True)
     low, high = np.array(STORABLE.offset.as_list()), np.array(STORABLE.end.as_list())
     there = np.flatnonzero(((places >= low) & (places < high)).all(axis=1))
-    located = view.locate(SPACE, blocks.keys_of([Point(*row) for row in places[there].tolist()], reading.scale))
+    keys = encode_keys(places[there], reading.scale)
+    located = view.locate(SPACE, keys)
     order = np.argsort(which.reshape(-1), kind="stable")
     ends = np.searchsorted(which.reshape(-1)[order], np.arange(len(places)), "right")
     starts = np.append(0, ends[:-1])
     within = points % edge
     for at in range(0, len(there), _BATCH):
-        shown = reading.shown(view, located[at : at + _BATCH])
+        shown = reading.shown(view, keys[at : at + _BATCH], located[at : at + _BATCH])
         for place, data in zip(there[at : at + _BATCH].tolist(), shown, strict=True):
             if data is not None:
                 rows = order[starts[place] : ends[place]]
