@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dagdvid.errors import BadRequest
 from dagdvid.interchange.protowire import (
+    LEN,
     VARINT,
     delimited,
     delimited_value,
@@ -30,6 +31,7 @@ from dagdvid.interchange.protowire import (
     varint,
     varint_field,
 )
+from dagdvid.kernels.twins import Twin
 
 __all__ = [
     "LabelIndex",
@@ -43,6 +45,8 @@ __all__ = [
     "write_indices",
     "write_mappings",
 ]
+
+Columns = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], bytes]
 
 _BITS = 21
 _SIGN = 1 << _BITS - 1
@@ -105,16 +109,7 @@ def write_index(index: LabelIndex) -> bytes:
     keys = block_keys(index.blocks)
     order = np.lexsort((index.supervoxels, keys))
     keys = keys[order]
-    distinct, starts = np.unique(keys, return_index=True)
-    ends = np.append(starts, len(keys))[1:]
-    pairs = [
-        delimited(1, varint_field(1, supervoxel) + varint_field(2, count))
-        for supervoxel, count in zip(index.supervoxels[order].tolist(), index.counts[order].tolist(), strict=True)
-    ]
-    parts = [
-        delimited(1, varint_field(1, key) + delimited(2, b"".join(pairs[start:end])))
-        for key, start, end in zip(distinct.tolist(), starts.tolist(), ends.tolist(), strict=True)
-    ]
+    parts = [_write_blocks(keys, index.supervoxels[order], index.counts[order])]
     for number, value in ((2, index.label), (3, index.mutation)):
         parts += [varint_field(number, value)] if value else []
     for number, text in ((4, index.time), (5, index.user), (6, index.app)):
@@ -146,24 +141,28 @@ def read_index(message: bytes | memoryview) -> LabelIndex:
     Raises:
         BadRequest: malformed, or a supervoxel twice in a block.
     """
+    keys, supervoxels, counts, rest = _read_blocks(message) or read_blocks_ref(message)
     numbers = {2: 0, 3: 0}
     texts = {4: "", 5: "", 6: ""}
-    rows: list[tuple[int, int, int]] = []
-    for number, wire_type, value in fields(message):
-        if number == 1:
-            key, counts = _entry(delimited_value(number, wire_type, value))
-            rows += [(key, *pair) for pair in _counts(counts)]
-        elif number in numbers:
+    for number, wire_type, value in fields(rest):
+        if number in numbers:
             numbers[number] = unsigned_value(number, wire_type, value)
         elif number in texts:
             texts[number] = _text(delimited_value(number, wire_type, value))
-    if len({row[:2] for row in rows}) < len(rows):
+    order = np.lexsort((supervoxels, keys))
+    keys, supervoxels, counts = keys[order], supervoxels[order], counts[order]
+    if ((keys[1:] == keys[:-1]) & (supervoxels[1:] == supervoxels[:-1])).any():
         raise BadRequest(f"the index of label {numbers[2]} has a supervoxel twice in a block")
-    table = np.array([row for row in rows if row[2]], np.uint64).reshape(-1, 3)
-    if table.size and table[:, 2].max() > _MAX_COUNT:
+    if counts.max(initial=0) > _MAX_COUNT:
         raise BadRequest(f"the index of label {numbers[2]} has a count of more than 32 bits")
+    some = counts > 0
     return LabelIndex(
-        numbers[2], block_coords(table[:, 0]), table[:, 1], table[:, 2].astype(np.int64), numbers[3], *texts.values()
+        numbers[2],
+        block_coords(keys[some]),
+        supervoxels[some],
+        counts[some].astype(np.int64),
+        numbers[3],
+        *texts.values(),
     )
 
 
@@ -198,6 +197,40 @@ def _operation(message: memoryview) -> MappingOp:
     return MappingOp(numbers[1], numbers[2], np.concatenate(supervoxels) if supervoxels else _no_labels())
 
 
+def write_blocks_ref(keys: NDArray[np.uint64], labels: NDArray[np.uint64], counts: NDArray[np.int64]) -> bytes:
+    """The entries of the field `blocks`, whose keys ascend, in plain Python."""
+    distinct, starts = np.unique(keys, return_index=True)
+    ends = np.append(starts, len(keys))[1:]
+    pairs = [
+        delimited(1, varint_field(1, label) + varint_field(2, count))
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
+    ]
+    return b"".join(
+        delimited(1, varint_field(1, key) + delimited(2, b"".join(pairs[start:end])))
+        for key, start, end in zip(distinct.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    )
+
+
+def read_blocks_ref(message: bytes | memoryview) -> Columns:
+    """The entries of the field `blocks` as keys, labels and counts, and the bytes of all other fields.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    rows: list[tuple[int, int, int]] = []
+    rest = []
+    for number, wire_type, value in fields(message):
+        if number == 1:
+            key, counts = _entry(delimited_value(number, wire_type, value))
+            rows += [(key, *pair) for pair in _counts(counts)]
+        elif isinstance(value, int):
+            rest.append(varint_field(number, value))
+        elif wire_type == LEN:
+            rest.append(delimited(number, value))
+    table = np.array(rows, np.uint64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2], b"".join(rest)
+
+
 def _entry(message: memoryview) -> tuple[int, memoryview]:
     """A block's key and the message of its counts; what is missing is 0, or empty."""
     key, counts = 0, memoryview(b"")
@@ -224,3 +257,8 @@ def _text(message: memoryview) -> str:
         return bytes(message).decode()
     except UnicodeDecodeError as error:
         raise BadRequest("malformed protobuf: a string is not UTF-8") from error
+
+
+_write_blocks = Twin(write_blocks_ref, "indexbytes")
+_read_blocks: Twin[[bytes | memoryview], Columns | None] = Twin(read_blocks_ref, "indexbytes")
+"""None: the compiled form says so of what is malformed; the plain one raises BadRequest."""

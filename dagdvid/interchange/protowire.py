@@ -60,9 +60,9 @@ def varint_field(number: int, value: int) -> bytes:
     return tag(number, VARINT) + varint(value)
 
 
-def delimited(number: int, data: bytes) -> bytes:
+def delimited(number: int, data: bytes | memoryview) -> bytes:
     """A field of bytes, a string or a message."""
-    return tag(number, LEN) + varint(len(data)) + data
+    return b"".join((tag(number, LEN), varint(len(data)), data))
 
 
 def _varint_at(data: memoryview, at: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.errors import BadRequest
+from dagdvid.kernels import runs
 
 __all__ = ["binary_block", "binary_head", "read_rles", "write_coarse", "write_rles", "write_srles"]
 
@@ -28,19 +29,19 @@ _SUB = 8
 _LIMIT = 2**31
 
 
-def write_srles(runs: NDArray[np.int64]) -> bytes:
+def write_srles(table: NDArray[np.int64]) -> bytes:
     """The runs (N, 4), x, y, z and length in each row, alone."""
-    return runs.astype("<i4").tobytes()
+    return table.astype("<i4").tobytes()
 
 
-def write_rles(runs: NDArray[np.int64]) -> bytes:
+def write_rles(table: NDArray[np.int64]) -> bytes:
     """A sparse volume of runs (N, 4), with the head that leaves the number of voxels open, as DVID does."""
-    return _HEAD.pack(0, 3, 0, 0, 0, len(runs)) + write_srles(runs)
+    return _HEAD.pack(0, 3, 0, 0, 0, len(table)) + write_srles(table)
 
 
-def write_coarse(label: int, runs: NDArray[np.int64]) -> bytes:
+def write_coarse(label: int, table: NDArray[np.int64]) -> bytes:
     """An entry of `sparsevols-coarse`: u64 label || i32 runs || runs."""
-    return struct.pack("<Qi", label, len(runs)) + write_srles(runs)
+    return struct.pack("<Qi", label, len(table)) + write_srles(table)
 
 
 def read_rles(data: bytes | memoryview) -> NDArray[np.int64]:
@@ -56,10 +57,10 @@ def read_rles(data: bytes | memoryview) -> NDArray[np.int64]:
         raise BadRequest(f"malformed sparse volume: payload {payload}, {dimensions} dimensions, runs along {along}")
     if len(data) != _HEAD.size + 16 * count:
         raise BadRequest(f"malformed sparse volume: {len(data) - _HEAD.size} bytes for {count} runs")
-    runs = np.frombuffer(data, "<i4", 4 * count, _HEAD.size).reshape(-1, 4).astype(np.int64)
-    if count and (runs[:, 3].min() < 1 or (runs[:, 0] + runs[:, 3]).max() > _LIMIT):
+    table = np.frombuffer(data, "<i4", 4 * count, _HEAD.size).reshape(-1, 4).astype(np.int64)
+    if count and (table[:, 3].min() < 1 or (table[:, 0] + table[:, 3]).max() > _LIMIT):
         raise BadRequest("malformed sparse volume: a run that is no run")
-    return runs
+    return table
 
 
 def binary_head(size: tuple[int, int, int], label: int) -> bytes:
@@ -70,14 +71,4 @@ def binary_head(size: tuple[int, int, int], label: int) -> bytes:
 
 def binary_block(mask: NDArray[np.bool_], origin: Sequence[int]) -> bytes:
     """A block of a sparse volume: its mask [z, y, x], and x, y, z of its first voxel."""
-    gz, gy, gx = (edge // _SUB for edge in mask.shape)
-    rows = mask.reshape(gz, _SUB, gy, _SUB, gx, _SUB).transpose(0, 2, 4, 1, 3, 5).reshape(-1, _SUB**3)
-    kinds = np.where(rows.all(axis=1), 1, np.where(rows.any(axis=1), 2, 0))
-    head = struct.pack("<3i", *origin)
-    if kinds[0] != 2 and (kinds == kinds[0]).all():
-        return head + bytes([kinds[0]])
-    bits = np.packbits(rows, axis=1, bitorder="little")
-    parts = [
-        bytes([kind]) + (row.tobytes() if kind == 2 else b"") for kind, row in zip(kinds.tolist(), bits, strict=True)
-    ]
-    return b"".join([head, b"\2", *parts])
+    return struct.pack("<3i", *origin) + runs.bits(mask)

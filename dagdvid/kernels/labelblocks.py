@@ -26,6 +26,7 @@ __all__ = [
     "encode_counted",
     "labels_in",
     "mask",
+    "mask_into",
     "relabel",
     "shape",
     "solid",
@@ -39,7 +40,7 @@ _encode = Twin(labelblocks_ref.encode_ref, "blockforms")
 _canonical = Twin(labelblocks_ref.canonical_ref, "blockforms")
 _check = Twin(labelblocks_ref.check_ref, "blockforms")
 _counts = Twin(labelblocks_ref.counts_ref, "blockforms")
-_mask = Twin(labelblocks_ref.mask_ref, "blockvoxels")
+_mask_into = Twin(labelblocks_ref.mask_into_ref, "blockvoxels")
 _at = Twin(labelblocks_ref.at_ref, "blockvoxels")
 _decode_into = Twin(labelblocks_ref.decode_into_ref, "blockvoxels")
 _downres_into = Twin(labelblocks_ref.downres_into_ref, "blockvoxels")
@@ -126,12 +127,23 @@ def counts(data: bytes | memoryview | NDArray[np.uint64]) -> tuple[NDArray[np.ui
 
 
 def mask(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which voxels [z, y, x] of a block have one of some labels.
+    """Which voxels [z, y, x] of a block have one of some labels, which ascend.
 
     Raises:
         BadRequest: malformed.
     """
-    return _mask(data, labels)
+    found = np.empty(shape(data), bool)
+    mask_into(data, labels, found)
+    return found
+
+
+def mask_into(data: bytes | memoryview, labels: NDArray[np.uint64], mask: NDArray[np.bool_], x: int = 0) -> None:
+    """The same, written into a mask as high and deep as the block, from a place along x on.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    _mask_into(data, labels, mask, x)
 
 
 def relabel(data: bytes | memoryview, mapping: Mapping) -> bytes:

@@ -39,7 +39,7 @@ __all__ = [
     "downres_into_ref",
     "encode_ref",
     "labels_in",
-    "mask_ref",
+    "mask_into_ref",
     "parts",
     "shape",
 ]
@@ -235,9 +235,10 @@ def check_ref(data: bytes | memoryview) -> bool:
     return canonical_ref(data).data == data
 
 
-def mask_ref(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """As `labelblocks.mask`."""
-    return np.isin(decode_ref(data), labels)
+def mask_into_ref(data: bytes | memoryview, labels: NDArray[np.uint64], mask: NDArray[np.bool_], x: int) -> None:
+    """As `labelblocks.mask_into`."""
+    found = np.isin(decode_ref(data), labels)
+    mask[:, :, x : x + found.shape[2]] = found
 
 
 def decode_into_ref(

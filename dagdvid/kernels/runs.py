@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dagdvid.kernels import labelblocks
+from dagdvid.kernels import labelblocks, runs_ref
+from dagdvid.kernels.runs_ref import Runs
+from dagdvid.kernels.twins import Twin
 
-__all__ = ["by_block", "clip", "in_block", "join", "no_runs", "of_mask", "of_mask_ref", "paint", "paint_ref"]
+__all__ = ["bits", "by_block", "clip", "in_block", "in_row", "join", "no_runs", "of_mask", "paint"]
 
-Runs = NDArray[np.int64]
+_of_mask = Twin(runs_ref.of_mask_ref, "runs")
+_paint = Twin(runs_ref.paint_ref, "runs")
+_bits = Twin(runs_ref.bits_ref, "runs")
 
 
 def no_runs() -> Runs:
@@ -27,13 +31,7 @@ def of_mask(mask: NDArray[np.bool_], origin: Sequence[int] = (0, 0, 0)) -> Runs:
         mask: [z, y, x].
         origin: x, y, z of the mask's first voxel.
     """
-    framed = np.zeros((*mask.shape[:2], mask.shape[2] + 2), np.int8)
-    framed[:, :, 1:-1] = mask
-    steps = np.diff(framed, axis=2)
-    z, y, x = np.nonzero(steps > 0)
-    found: Runs = np.stack([x, y, z, np.nonzero(steps < 0)[2] - x], axis=1)
-    found[:, :3] += origin
-    return found
+    return _of_mask(mask, origin)
 
 
 def in_block(data: bytes | memoryview, labels: NDArray[np.uint64], origin: Sequence[int] = (0, 0, 0)) -> Runs:
@@ -44,7 +42,38 @@ def in_block(data: bytes | memoryview, labels: NDArray[np.uint64], origin: Seque
         labels: ascending.
         origin: x, y, z of the block's first voxel.
     """
-    return of_mask(np.isin(labelblocks.decode(data), labels), origin)
+    return of_mask(labelblocks.mask(data, labels), origin)
+
+
+def in_row(row: Sequence[tuple[int, bytes]], labels: NDArray[np.uint64], corner: Sequence[int] = (0, 0, 0)) -> Runs:
+    """The same of several label blocks of one size that lie in a row along x; runs go on from one into the next.
+
+    Args:
+        row: the place of each along x, in blocks, ascending; and the block.
+        labels: ascending.
+        corner: x, y, z of the first voxel of the block at place 0.
+    """
+    edge = labelblocks.shape(row[0][1])
+    found = []
+    for _, group in groupby(enumerate(row), lambda numbered: numbered[1][0] - numbered[0]):
+        near = [placed for _, placed in group]
+        mask = np.empty((edge[0], edge[1], len(near) * edge[2]), bool)
+        for number, (_, data) in enumerate(near):
+            labelblocks.mask_into(data, labels, mask, number * edge[2])
+        found.append(of_mask(mask, (corner[0] + near[0][0] * edge[2], corner[1], corner[2])))
+    if len(found) == 1:
+        return found[0]
+    runs = np.concatenate(found)
+    return runs[np.lexsort((runs[:, 0], runs[:, 1], runs[:, 2]))]
+
+
+def bits(mask: NDArray[np.bool_]) -> bytes:
+    """The parts of a mask [z, y, x] as DVID's sparse volumes have them: one for all, one for each sub-block of 8^3.
+
+    A part is u8 0 for none, 1 for all, 2 for some of its voxels. Only if the whole has some, the sub-blocks follow, x
+    fastest; one with some has 64 bytes more, a bit a voxel, x fastest, the lowest bit first.
+    """
+    return _bits(mask)
 
 
 def join(runs: Runs) -> Runs:
@@ -120,25 +149,4 @@ def by_block(runs: Runs, size: Sequence[int]) -> Iterator[tuple[tuple[int, int, 
 
 def paint(runs: Runs, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
     """The mask [z, y, x] of some runs, all of which lie within it."""
-    return paint_ref(runs, shape)
-
-
-def paint_ref(runs: Runs, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """As `paint`, run by run."""
-    mask = np.zeros(shape, bool)
-    for x, y, z, length in runs.tolist():
-        mask[z, y, x : x + length] = True
-    return mask
-
-
-def of_mask_ref(mask: NDArray[np.bool_], origin: Sequence[int] = (0, 0, 0)) -> Runs:
-    """As `of_mask`, voxel by voxel."""
-    rows: list[list[int]] = []
-    for z, y, x in np.argwhere(mask).tolist():
-        if rows and rows[-1][1:3] == [y, z] and rows[-1][0] + rows[-1][3] == x:
-            rows[-1][3] += 1
-        else:
-            rows.append([x, y, z, 1])
-    found = np.array(rows, np.int64).reshape(-1, 4)
-    found[:, :3] += origin
-    return found
+    return _paint(runs, shape)

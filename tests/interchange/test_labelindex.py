@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from dagdvid.errors import BadRequest
 from dagdvid.interchange import labelindex
 from dagdvid.interchange.labelindex import LabelIndex, MappingOp
+from dagdvid.kernels import twins
 
 # GET indices of [5, 7], after 300000 was merged into 5; blocks of 16^3 at negative coordinates; 7 is no body
 SENT = bytes.fromhex(
@@ -55,6 +58,11 @@ def test_golden_index():
         0a13 088280c08180c001 12090a0708e0a712108020
         1005 188594ebdc03 2214323032362d31312d32325432313a32343a30395a 2a03796f75 320474686174"""
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    twins.load()
 
 
 coordinate = st.integers(-(2**20) + 1, 2**20 - 1)
@@ -134,3 +142,40 @@ def test_refusals(message, reason):
 def test_packed_numbers_that_are_none(packed):
     with pytest.raises(BadRequest, match="malformed protobuf"):
         labelindex.read_mappings(bytes([10, 2 + len(packed) // 2, 0x1A, len(packed) // 2]) + bytes.fromhex(packed))
+
+
+columns = st.lists(st.tuples(label | st.integers(0, 3), label | st.integers(0, 3), st.integers(0, 2**32)))
+
+
+@given(columns)
+def test_fast_and_plain_entries_agree(rows):
+    table = np.array(sorted(rows), np.uint64).reshape(-1, 3)
+    keys, labels, counts = (np.ascontiguousarray(column) for column in table.T)
+    plain = labelindex.write_blocks_ref(keys, labels, counts.astype(np.int64))
+    assert labelindex._write_blocks(keys, labels, counts.astype(np.int64)) == plain
+    for read in (labelindex._read_blocks, labelindex.read_blocks_ref):
+        found = read(plain)
+        assert [column.tolist() for column in found[:3]] == table.T.tolist()
+        assert found[3] == b""
+
+
+@given(columns, st.integers(0, 2**32))
+def test_fast_and_plain_agree_on_damage(rows, seed):
+    random = np.random.default_rng(seed)
+    table = np.array(sorted(rows), np.uint64).reshape(-1, 3)
+    keys, labels, counts = (np.ascontiguousarray(column) for column in table.T)
+    message = labelindex.write_index(built(5, {}, 7, "time", "user", "app"))
+    data = bytearray(labelindex.write_blocks_ref(keys, labels, counts.astype(np.int64)) + message)
+    for _ in range(random.integers(1, 3)):
+        data[random.integers(len(data))] = random.choice([0, 1, 8, 10, 18, 127, 128, 255, random.integers(256)])
+    sent = bytes(data[: random.integers(len(data) + 1)] if random.integers(3) == 0 else data)
+    fast = labelindex._read_blocks(sent)
+    try:
+        plain = labelindex.read_blocks_ref(sent)
+    except BadRequest:
+        assert fast is None
+        return
+    if fast is not None:
+        assert [column.tolist() for column in fast[:3]] == [column.tolist() for column in plain[:3]]
+        with suppress(BadRequest):
+            labelindex.read_index(sent)

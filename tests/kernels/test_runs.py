@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagdvid.kernels import labelblocks, runs
+from dagdvid.kernels import labelblocks, runs, runs_ref, twins
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    twins.load()
+
 
 small = st.integers(-6, 6)
 tables = st.lists(st.tuples(small, small, small, st.integers(0, 9)), max_size=30).map(
@@ -31,16 +37,20 @@ def longest(table):
     )
 
 
-@given(st.tuples(*[st.integers(1, 5)] * 3), seeds, st.sampled_from([0, 0.1, 0.6, 1]))
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5) | st.sampled_from([8, 16, 40])),
+    seeds,
+    st.sampled_from([0, 0.1, 0.6, 0.95, 1]),
+)
 def test_runs_of_a_mask(shape, seed, share):
     mask = np.random.default_rng(seed).random(shape) < share
     found = runs.of_mask(mask, (10, -20, 30))
-    assert found.tolist() == runs.of_mask_ref(mask, (10, -20, 30)).tolist()
+    assert found.tolist() == runs_ref.of_mask_ref(mask, (10, -20, 30)).tolist()
     assert voxels(found) == {(x + 10, y - 20, z + 30) for z, y, x in np.argwhere(mask).tolist()}
     assert longest(found)
     back = found - np.array([10, -20, 30, 0])
     assert (runs.paint(back, shape) == mask).all()
-    assert (runs.paint_ref(back, shape) == mask).all()
+    assert (runs_ref.paint_ref(back, shape) == mask).all()
 
 
 @given(tables)
@@ -85,3 +95,24 @@ def test_runs_in_a_label_block(few, seed):
     wanted = np.unique(random.integers(0, few, 5)).astype(np.uint64)
     found = runs.in_block(labelblocks.encode(block), wanted, (64, -64, 0))
     assert found.tolist() == runs.of_mask(np.isin(block, wanted), (64, -64, 0)).tolist()
+
+
+@given(st.sets(st.integers(-3, 4), min_size=1), seeds)
+def test_runs_in_a_row_of_blocks(places, seed):
+    random = np.random.default_rng(seed)
+    volume = np.zeros((16, 16, 8 * 24), np.uint64)
+    row = []
+    for place in sorted(places):
+        block = random.integers(0, 2, (4, 4, 3)).astype(np.uint64).repeat(4, 0).repeat(4, 1).repeat(8, 2)
+        volume[:, :, 24 * (place + 3) : 24 * (place + 4)] = block
+        row.append((place, labelblocks.encode(block)))
+    found = runs.in_row(row, np.array([1], np.uint64), (100, 200, 300))
+    assert found.tolist() == runs.of_mask(volume == 1, (100 - 72, 200, 300)).tolist()
+
+
+@given(st.tuples(*[st.sampled_from([8, 16, 24])] * 3), seeds, st.sampled_from([0, 0.001, 0.5, 1]))
+def test_bits_of_a_mask(shape, seed, share):
+    mask = np.random.default_rng(seed).random(shape) < share
+    mask[:8, :8, :8] = share > 0
+    assert runs.bits(mask) == runs_ref.bits_ref(mask)
+    assert runs.bits(mask[::-1]) == runs_ref.bits_ref(mask[::-1])

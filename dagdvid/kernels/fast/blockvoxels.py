@@ -11,7 +11,7 @@ from dagdvid.kernels.fast.blocktables import Int, bits_for, layout, row_of, tabl
 from dagdvid.kernels.fast.downres import winner
 from dagdvid.kernels.labelblocks_ref import SUB, VOXELS, Triple
 
-__all__ = ["at", "decode", "decode_into", "downres_into", "mask"]
+__all__ = ["at", "decode", "decode_into", "downres_into", "mask_into"]
 
 _ORIGIN = (0, 0, 0)
 
@@ -184,17 +184,17 @@ def _downres_into(
     return True
 
 
-@kernel(f"boolean({BYTES}, boolean[::1], boolean[:, :, ::1])")
-def _mask(data: NDArray[np.uint8], table: NDArray[np.bool_], out: NDArray[np.bool_]) -> bool:
+@kernel(f"boolean({BYTES}, boolean[::1], UniTuple(int64, 3), boolean[:, :, ::1], int64)")
+def _mask(data: NDArray[np.uint8], table: NDArray[np.bool_], shape: Triple, out: NDArray[np.bool_], shift: int) -> bool:
     """As `_decode`, with a table of booleans."""
     at, first, byte, _ = layout(data)
     if at < 0:
         return False
     row = np.empty(SUB, np.int64)
     wanted = np.zeros(VOXELS, np.bool_)
-    for z in range(0, out.shape[0], SUB):
-        for y in range(0, out.shape[1], SUB):
-            for x in range(0, out.shape[2], SUB):
+    for z in range(0, shape[0], SUB):
+        for y in range(0, shape[1], SUB):
+            for x in range(shift, shift + shape[2], SUB):
                 number = u16(data, at)
                 at += 2
                 bits = bits_for(number)
@@ -264,13 +264,19 @@ def at(data: bytes | memoryview, points: NDArray[np.int64]) -> NDArray[np.uint64
     return found
 
 
-def mask(data: bytes | memoryview, labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def mask_into(data: bytes | memoryview, labels: NDArray[np.uint64], mask: NDArray[np.bool_], x: int) -> None:
     """As the plain one."""
     raw, table, shape, solid = tables_of(data)
-    wanted = np.isin(table, labels)
+    wanted = _member(table, labels)
     if solid:
-        return np.full(shape, wanted[0])
-    voxels = np.empty(shape, np.bool_)
-    if len(table) == 1 or not _mask(raw, wanted, voxels):
-        return labelblocks_ref.mask_ref(data, labels)
-    return voxels
+        mask[:, :, x : x + shape[2]] = wanted[0]
+    elif len(table) == 1 or not _mask(raw, wanted, shape, mask, x):
+        labelblocks_ref.mask_into_ref(data, labels, mask, x)
+
+
+def _member(table: NDArray[np.uint64], labels: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of a table are among labels that ascend."""
+    if not len(labels):
+        return np.zeros(len(table), bool)
+    found: NDArray[np.bool_] = labels[np.minimum(np.searchsorted(labels, table), len(labels) - 1)] == table
+    return found
