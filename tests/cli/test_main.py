@@ -30,6 +30,9 @@ OWN = [
     "push",
     "pull",
     "clone",
+    "publish",
+    "unpublish",
+    "materialize",
     "backup",
     "restore",
 ]
