@@ -7,6 +7,7 @@ import threading
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, RefMoved, StaleRead, Unconfirmed, UnknownName
 from dagdvid.objects.local.store import LocalStore
+from dagdvid.objects.local.turns import undisturbed, with_others
 from dagdvid.objects.local.writer import Operation
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
@@ -45,6 +47,8 @@ __all__ = ["Catalog", "Upkeep"]
 _ROOTS_KEPT = 100_000
 _MEANINGS_KEPT = 10_000
 _TRIES = 20
+_PATIENCE = 3
+"""Times that runs may come between a transaction and its end; then those who make runs wait for it."""
 _NOTHING = Later()
 
 log = logging.getLogger(__name__)
@@ -180,22 +184,29 @@ class Catalog:
         """
         stage = txn.stage(version.id if txn.instance.versioned else 0, sealed=sealed)
         parts: list[Operation] = [self.record_change(txn.home, txn.properties, user)] if txn.properties else []
-        for _ in range(_TRIES):
-            operations = parts if stage is None else [*parts, stage]
-            if not operations:
-                return
-            try:
-                given = self.store.run(Together(operations))
-            except Unconfirmed:
-                txn.confirm()
-                stage = stage and txn.again(stage)
-            except RefMoved:
-                raise StaleRead("the repo record has changed meanwhile") from None
-            else:
+        if stage is None and not parts:
+            return
+        with ExitStack() as turn:
+            if stage is not None and stage.runs:
+                turn.enter_context(with_others(self.store.folder))
+            for tried in range(_TRIES):
+                if tried == _PATIENCE:
+                    turn.close()
+                    turn.enter_context(undisturbed(self.store.folder))
+                if tried:
+                    txn.confirm()
+                    stage = stage and txn.again(stage)
+                operations = parts if stage is None else [*parts, stage]
+                try:
+                    given = self.store.run(Together(operations))
+                except Unconfirmed:
+                    continue
+                except RefMoved:
+                    raise StaleRead("the repo record has changed meanwhile") from None
                 txn.given = given[-1] if stage is not None else []
                 break
-        else:
-            raise StaleRead("what the request read keeps moving; try again")
+            else:
+                raise StaleRead("what the request read keeps moving; try again")
         self._count(txn, stage)
 
     def _count(self, txn: VersionTxn, stage: Stage | None) -> None:
@@ -209,13 +220,13 @@ class Catalog:
     def prepared_txn(self, txn: VersionTxn, version: Version) -> Callable[[], Future[Any]] | None:
         """As `commit_txn`, for when the call is made; its future has the outcome.
 
-        None where more is to be done: properties change, or `on_log` must know of it.
+        None where more is to be done: properties change, `on_log` must know of it, or runs wait for others.
         """
         if txn.properties or (self.on_log is not None and txn.logged):
             return None
         operation = txn.stage(version.id if txn.instance.versioned else 0)
         if operation is not None:
-            return partial(self._submit, txn, operation)
+            return None if operation.runs else partial(self._submit, txn, operation)
         nothing: Future[Any] = Future()
         nothing.set_result(None)
         return lambda: nothing

@@ -9,7 +9,7 @@ from dagdvid.datatype import Instance
 from dagdvid.errors import RefMoved
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
-from dagdvid.objects.local.turns import take_turn
+from dagdvid.objects.local.turns import take_turn, with_others
 from dagdvid.objects.store import Object, prepare
 from dagdvid.objects.tree import edit
 from dagdvid.objects.tree.node import Value
@@ -109,7 +109,8 @@ def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes
     value, objects = _content_value(key, Content(instance.typename, settings, roots))
     record = Record("data", edit.apply(writer, base, [(key, value)]), (before,) if before else (), now())
     item = prepare(ObjectType.RECORD, record.encode())
-    catalog.store.run(BindData(number, before, item.id, last, [*objects, *writer.take(), item]))
+    with with_others(catalog.store.folder):
+        catalog.store.run(BindData(number, before, item.id, last, [*objects, *writer.take(), item]))
     return item.id
 
 

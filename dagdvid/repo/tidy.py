@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dagdvid.errors import RefMoved
+from dagdvid.objects.local.turns import with_others
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import NodeWriter
 from dagdvid.repo.batches import overlaid
@@ -175,7 +176,9 @@ class _Space:
         streams = changes_in(self.database, self.catalog.nodes, *self.place, after=after, last=last, pause=self.pause)
         run = make_run(writer, self.place[2], overlaid(streams))
         version, data, _ = self.place
-        self.catalog.store.run(AddRun(version, data, run, after, last, [each.id for each in merged], writer.take()))
+        added = AddRun(version, data, run, after, last, [each.id for each in merged], writer.take())
+        with with_others(self.catalog.store.folder):
+            self.catalog.store.run(added)
         self.sweep(after, last)
 
     def sweep(self, after: int, last: int) -> None:

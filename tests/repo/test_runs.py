@@ -178,7 +178,7 @@ def test_no_increment_is_lost_among_runs(small, call, versioned):
             done += 1
 
     def disturb(what) -> None:
-        while not stop.wait(0.005):  # else they leave the counters no turn at all
+        while not stop.is_set():
             what()
 
     def fold_it() -> None:

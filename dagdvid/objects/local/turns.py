@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["take_turn"]
+__all__ = ["take_turn", "undisturbed", "with_others"]
 
-_LOCK = "upkeep.lock"
+_LOCK, _GATE, _INSIDE = "upkeep.lock", "runs-gate.lock", "runs.lock"
 _PAUSE = 0.005
 
 
@@ -31,5 +31,30 @@ def take_turn(folder: Path, pause: Callable[[], None] = lambda: None, lock: str 
                 pause()
                 time.sleep(_PAUSE)
         yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def with_others(folder: Path) -> Iterator[None]:
+    """Do what many may do at once, but not while somebody has to be `undisturbed`."""
+    with _locked(folder / _GATE, fcntl.LOCK_SH) as gate, _locked(folder / _INSIDE, fcntl.LOCK_SH):
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
+@contextmanager
+def undisturbed(folder: Path) -> Iterator[None]:
+    """Wait until nobody is in `with_others`, and keep all out, of all processes. Those who come later wait behind."""
+    with _locked(folder / _GATE, fcntl.LOCK_EX), _locked(folder / _INSIDE, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[int]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, how)
+        yield fd
     finally:
         os.close(fd)
