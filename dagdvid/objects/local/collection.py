@@ -57,7 +57,8 @@ class Collection:
         self.load()
 
     def load(self) -> None:
-        """Learn what an operation has changed."""
+        """Learn what an operation has changed, before the next one: what was given up must not count as there."""
+        self._packs.reload()
         self.runs = bool(_number(self._conn) % 2)
         self.condemned = frozenset(no for (no,) in self._conn.execute("SELECT pack FROM condemned"))
 

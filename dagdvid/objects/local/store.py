@@ -210,6 +210,7 @@ class LocalStore:
 
     def has_many(self, ids: Sequence[bytes]) -> list[bool]:
         """As `ObjectStore.has_many`; below, too, where that can be asked now."""
+        self.packs.reload()  # what another process has given up is not there
         there = {*self.packs.locate(ids)}
         absent = [name for name in dict.fromkeys(ids) if name not in there]
         if absent and self.below is not None and self.below.any:
@@ -229,7 +230,7 @@ class LocalStore:
         """
         if ids and self.collections % 2:
             self.writer.run(Keep(ids))
-            self.packs.reload()
+        self.packs.reload()
 
     @property
     def collections(self) -> int:
