@@ -182,8 +182,9 @@ def step(seg: Seg, model: Model, action: str, draw: Any) -> None:
     elif action == "write":
         z = draw(st.integers(0, 28))
         retired = {label for label, body in model.mapping.items() if not body}
-        model.volume[z : z + 4] = draw(st.sampled_from([0, *(set(range(1, 10)) - retired)]))
-        model.free = max(model.free, 9)
+        label = draw(st.sampled_from([0, *(set(range(1, 10)) - retired)]))
+        model.volume[z : z + 4] = label
+        model.free = max(model.free, label)
         seg.write(model.volume)
 
 
