@@ -210,6 +210,8 @@ def test_a_site_that_went_on_differently_is_left_alone(a: Site, there: Site, tmp
     assert refused.status_code == 409
     assert theirs in refused.text
     assert json.loads((tmp_path / "refs" / root / "master").read_bytes())["uuid"] == theirs
+    behind = publish(a, root, tmp_path, child)
+    assert behind["branches"] == []
 
 
 @pytest.mark.parametrize(

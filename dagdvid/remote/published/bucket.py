@@ -21,7 +21,7 @@ from dagdvid.remote.published.site import Named
 
 __all__ = ["BucketSite"]
 
-_CLIENT: dict[str, Any] = {"timeout": "60s", "connect_timeout": "5s"}
+_CLIENT: dict[str, Any] = {"timeout": "60s", "connect_timeout": "5s", "allow_http": True}
 _RETRY: dict[str, Any] = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 _KEPT = 4
 """Whole packs that are kept in memory."""
@@ -43,16 +43,14 @@ class BucketSite:
         host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
         self.name = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         config: dict[str, Any] = {} if self._web else dict(parse_qsl(parts.query))
-        plain = parts.scheme == "http" or any(value.startswith("http://") for value in config.values())
-        client = _CLIENT | ({"allow_http": True} if plain else {})
         self._whole: OrderedDict[str, bytes] | None = None
         """Of a server that does not serve ranges: the files that were read last."""
         self._lock = threading.Lock()
         try:
             if self._web:
-                self._store: Any = from_url(bare, client_options=client, retry_config=_RETRY)  # type: ignore[call-overload]
+                self._store: Any = from_url(bare, client_options=_CLIENT, retry_config=_RETRY)  # type: ignore[call-overload]
             else:
-                self._store = from_url(bare, config=config, client_options=client, retry_config=_RETRY)  # type: ignore[call-overload]
+                self._store = from_url(bare, config=config, client_options=_CLIENT, retry_config=_RETRY)  # type: ignore[call-overload]
         except (exceptions.BaseError, ValueError, TypeError) as error:
             raise BadRequest(f"{self.name} cannot be opened: {_text(error)}") from None
 
@@ -104,7 +102,7 @@ class BucketSite:
         mode: Any = "create"
         if state is not None:
             tag, _, version = state.partition("\n")
-            mode = {"e_tag": tag or None, "version": version or None}
+            mode = {name: value for name, value in (("e_tag", tag), ("version", version)) if value}
         with self._told(path):
             try:
                 obstore.put(self._store, path, data, mode=mode)

@@ -24,7 +24,7 @@ from dagdvid.remote.published.packing import Packing
 from dagdvid.remote.published.refs import Ref, check_site, list_names, move_ref, note_name, read_ref
 from dagdvid.remote.published.shelf import GRAPHS, HEADS, INDEXES, SHELF, Shelf
 from dagdvid.remote.published.site import Site, open_site
-from dagdvid.remote.send import Offer, offer, parents_of
+from dagdvid.remote.send import offer, parents_of
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit
 from dagdvid.repo.model import Repo, Version, branch_text
@@ -50,11 +50,8 @@ def publish(catalog: Catalog, repo: Repo, url: str, uuids: Sequence[str] = ()) -
     started = time.monotonic()
     with closing(open_site(url)) as site, tempfile.TemporaryDirectory(dir=_folder(catalog)) as built:
         check_site(site, create=True)
-        tips = _tips(repo, uuids)
-        _mark(catalog, repo.root, tips)
-        offered = offer(catalog, catalog.repos()[repo.root])
-        work = _Publishing(catalog, site, offered, Path(built))
-        yield from work.run(tips)
+        work = _Publishing(catalog, site, repo, Path(built))
+        yield from work.run(_tips(repo, uuids))
     yield {"result": work.result(time.monotonic() - started)}
 
 
@@ -129,10 +126,10 @@ class _Known:
 
 
 class _Publishing:
-    def __init__(self, catalog: Catalog, site: Site, offered: Offer, built: Path) -> None:
+    def __init__(self, catalog: Catalog, site: Site, repo: Repo, built: Path) -> None:
         self.catalog = catalog
         self.site = site
-        self.offered = offered
+        self.offered = offer(catalog, repo)
         self.built = built
         folder = built if catalog.store.readonly else catalog.store.folder / SHELF
         self.shelf = Shelf(site, folder)
@@ -142,9 +139,11 @@ class _Publishing:
     def run(self, tips: Mapping[str, Version]) -> Iterator[Step]:
         yield {"progress": "looking at what is published", "done": 0, "total": None}
         known = self._look(tips)
-        wanted = {b: owners for b, v in tips.items() if (owners := self._wanted(known.refs.get(b), b, v)) is not None}
-        if not wanted:
+        if not self._all_wanted(known, tips):
             return
+        _mark(self.catalog, self.offered.repo, tips)
+        self.offered = offer(self.catalog, self.catalog.repos()[self.offered.repo])
+        wanted = self._all_wanted(known, tips)
         indexes = known.listed("indexes")
         with Packing(self.site, self.built, [self.shelf.index(name) for name in indexes]) as packing:
             closure = Closure(self.catalog, packing, self.offered.given_up)
@@ -187,6 +186,11 @@ class _Publishing:
                 known.heads[branch] = self.shelf.head(ref.head)
         return known
 
+    def _all_wanted(self, known: _Known, tips: Mapping[str, Version]) -> dict[str, list[bytes]]:
+        """As `_wanted`, of the branches that are to move."""
+        found = {branch: self._wanted(known.refs.get(branch), branch, version) for branch, version in tips.items()}
+        return {branch: owners for branch, owners in found.items() if owners is not None}
+
     def _wanted(self, ref: Ref | None, branch: str, version: Version) -> list[bytes] | None:
         """The commits and records that a branch is to reach, parents first; None if it stands there already.
 
@@ -201,6 +205,8 @@ class _Publishing:
         here = {*owners}
         data = [bytes.fromhex(name) for name in ref.facts["data"].values()]
         ahead = next((name for name in (ref.commit, ref.record, *data) if name not in here), None)
+        if ahead is not None and {*tips} <= self._reached(ref):
+            return None  # others have published on top of it
         if ahead is not None:
             what = f"version {ref.facts['uuid']}" if ahead == ref.commit else "a repo record"
             raise Diverged(
@@ -210,6 +216,11 @@ class _Publishing:
         if {ref.commit, ref.record, *data} == {*tips} and not ref.withdrawn:
             return None
         return owners
+
+    def _reached(self, ref: Ref) -> set[bytes]:
+        """The commits and records that a ref reaches."""
+        graphs = self.shelf.head(ref.head).facts["graphs"]
+        return {item.object.id for each in graphs for item in self.shelf.graph(each["id"])}
 
     def _tiers(self, found: dict[str, int]) -> dict[str, int]:
         """The indexes, with eight of about one size made one."""
