@@ -17,10 +17,28 @@ from dagdvid.objects.codecs import Codec, decode
 from dagdvid.routes import RouteTable
 from dagdvid.words import CommandTable
 
-__all__ = ["MAX_KEY", "Codec", "Datatype", "Differ", "Instance", "Logged", "Snapshot", "Step", "Stored", "Txn"]
+__all__ = [
+    "MAX_KEY",
+    "Codec",
+    "Datatype",
+    "Differ",
+    "Instance",
+    "Logged",
+    "Snapshot",
+    "Step",
+    "Stored",
+    "Txn",
+    "key_text",
+]
 
 MAX_KEY = 1024
 """Bytes of the longest key of any key space (SPEC, tree)."""
+
+
+def key_text(key: bytes) -> str:
+    """A key for people: as it is if that can be read, else in hexadecimal after 0x."""
+    text = key.decode("utf-8", "replace")
+    return text if text.isprintable() and "\ufffd" not in text else f"0x{key.hex()}"
 
 
 class Stored(NamedTuple):
@@ -321,6 +339,10 @@ class Datatype(ABC):
         """
         (space, low), (_, high) = self.find_key(instance, first), self.find_key(instance, last)
         return lambda where, key: where == space and low <= key <= high
+
+    def extent(self, space: str, first: bytes, last: bytes) -> dict[str, Any]:  # noqa: ARG002
+        """Keys of a space above `first` (or at it, if it is `last`) and up to `last`, as JSON for people."""
+        return {"keys": [key_text(first), key_text(last)]}
 
     def change_record(self, changes: Sequence[tuple[str, bytes, int | None]]) -> dict[str, Any] | None:  # noqa: ARG002
         """The record for the mutation log of keys that a revert set to so many bytes, or removed (None); None: none."""

@@ -24,7 +24,7 @@ from dagdvid.repo.latencies import latencies, ping
 from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
 from dagdvid.repo.stats import statistics
-from dagdvid.repo.verify import verify
+from dagdvid.repo.verify import LEVELS, verify
 from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply, progress_reply, text_reply
 from dagdvid.throttle import Throttle
 
@@ -173,7 +173,11 @@ def stats(state: State, request: Request) -> Reply:  # noqa: ARG001
 
 def fsck(state: State, request: Request) -> Reply:
     """POST store/fsck."""
-    steps = verify(state.catalog)
+    try:
+        part = float(request.query.get("sample", "1"))
+    except ValueError:
+        raise BadRequest("sample must be a number") from None
+    steps = verify(state.catalog, request.query.get("level", LEVELS[-1]), part)
     return progress_reply(steps) if request.flag("progress") else _result(steps)
 
 
@@ -319,7 +323,11 @@ SERVICE = RouteTable(
             fsck,
             "Walk all that the refs reach and hash it again. Answers a report; changes nothing.",
             right=Right.READ,
-            query={"progress": "true streams lines of JSON while it runs, the last with the result"},
+            query={
+                "level": f"{', '.join(LEVELS)}: each looks at what those before it do, and at more; default the last",
+                "sample": "the part of the values, chosen at random, whose content is read; default 1, all",
+                "progress": "true streams lines of JSON while it runs, the last with the result",
+            },
             examples=(Example("store/fsck", "{...}"),),
         ),
         Route(

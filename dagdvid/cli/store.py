@@ -16,13 +16,31 @@ __all__ = ["fsck", "gc", "repair", "stats"]
 
 
 @click.command
+@click.option(
+    "--level",
+    type=click.Choice(["refs", "trees", "presence", "content"]),
+    default="content",
+    help="How deep to look: the catalogue, commits and records; all tree nodes, too; whether the values are there, "
+    "too; their content, too. Default: all of it.",
+)
+@click.option(
+    "--sample",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=100.0,
+    help="Read the content of so many values in a hundred, chosen at random, and look whether the others are there.",
+)
 @show_progress
 @target_options
 @as_json
-def fsck(target: Target, always: bool, as_json: bool) -> None:
-    """Check every object of every version against its hash. The exit status is 1 if one is bad."""
+def fsck(target: Target, *, level: str, sample: float, always: bool, as_json: bool) -> None:
+    """Check what the versions hold against its hashes. The exit status is 1 if something is bad.
+
+    What is bad is named by version, instance, and key range or box of blocks.
+    """
     with target.read() as api, progress(always) as show:
-        report: dict[str, Any] = api.follow("/api/store/fsck", {}, show)
+        query = {"level": level, "sample": str(sample / 100)}
+        report: dict[str, Any] = api.follow("/api/store/fsck", {}, show, query)
     if as_json:
         print_json(report)
     else:
@@ -37,7 +55,7 @@ def fsck(target: Target, always: bool, as_json: bool) -> None:
         if report["lost"]:
             click.echo(f"{report['lost']:,} objects are lost, as is known; dagdvid repair --from BACKUP may find them")
         if not report["ok"]:
-            click.echo("stop the server, then run dagdvid repair --data DIR, with --from BACKUP if there is one")
+            click.echo(report["advice"])
     if not report["ok"]:
         raise click.exceptions.Exit(1)
 

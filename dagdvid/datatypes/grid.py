@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+
+from dagdvid.datatype import key_text
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import COORDINATE_LIMIT, Box, Point
-from dagdvid.kernels.morton import BIAS, keys_of_box
+from dagdvid.kernels.morton import BIAS, decode, keys_of_box
 
 __all__ = [
     "SPACE",
     "STORABLE",
     "block_coordinates",
     "bricks",
+    "extent_of_keys",
     "morton_blocks",
     "overlaps",
     "parse_blocks",
     "part",
     "slabs",
 ]
+
+KEY = 9
+"""Bytes of a block's key: its scale and its Morton code."""
 
 SPACE = "blocks"
 """The key space of the blocks of a volume."""
@@ -38,6 +46,26 @@ def block_coordinates(span: Box) -> None:
     """Raises BadRequest: a box of blocks that keys cannot name."""
     if not STORABLE.contains(span):
         raise BadRequest(f"block coordinates must lie between {-BIAS} and {BIAS - 1}")
+
+
+def extent_of_keys(first: bytes, last: bytes) -> dict[str, Any]:
+    """The box of blocks, as JSON, that encloses those above one key (at it, if both are the same) and up to another.
+
+    {"scale", "first": [x, y, z], "size": [x, y, z]} in blocks; of keys that are none of a block, {"keys": [...]}.
+    """
+    if len(last) != KEY or len(first) not in (0, KEY):
+        return {"keys": [key_text(first), key_text(last)]}
+    scale, end = last[0], int.from_bytes(last[1:], "big")
+    at = 0 if first[:1] != last[:1] else int.from_bytes(first[1:], "big") + (first != last)
+    low, high = np.full(3, 2 * BIAS), np.full(3, -BIAS)
+    while at <= end:  # the range as cubes that are each one range of codes, as large as they can be
+        side = 1
+        while at % (8 * side**3) == 0 and at + 8 * side**3 - 1 <= end:
+            side *= 2
+        corner = decode(np.array([at], np.uint64))[0]
+        low, high = np.minimum(low, corner), np.maximum(high, corner + side)
+        at += side**3
+    return {"blocks": {"scale": scale, "first": low.tolist(), "size": (high - low).tolist()}}
 
 
 def bricks(span: Box, most: int) -> Iterator[Box]:

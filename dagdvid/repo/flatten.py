@@ -30,7 +30,7 @@ from dagdvid.repo.ids import MUTATION, claim, facts_of, label_counter
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.record import Record, log_facts, make_record, now, read_record
 from dagdvid.repo.schema import TABLES
-from dagdvid.repo.verify import Walk
+from dagdvid.repo.verify import Keys, Walk
 
 __all__ = ["Plan", "flatten"]
 
@@ -95,9 +95,9 @@ class _Copy(Walk):
         super().__init__(catalog)
         self._target = target
 
-    def fetch(self, names: list[bytes]) -> list[tuple[bytes, Object]]:
+    def fetch(self, names: list[bytes], keys: Mapping[bytes, Keys] | None = None) -> list[tuple[bytes, Object]]:
         """As `Walk.fetch`, and copy."""
-        found = super().fetch(names)
+        found = super().fetch(names, keys)
         if self.problems or self.lost:
             raise Corrupt("what is to be kept is damaged or missing here: run dagdvid fsck")
         self._target.put_many([item for _, item in found])

@@ -103,6 +103,9 @@ def test_an_empty_store(call):
         "problems": [],
         "promised": 0,
         "unsure": "",
+        "level": "content",
+        "sample": 1.0,
+        "advice": "",
     }
 
 

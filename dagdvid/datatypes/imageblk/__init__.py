@@ -8,6 +8,7 @@ from typing import Any
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot
 from dagdvid.datatypes import extents
 from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
+from dagdvid.datatypes.grid import SPACE, extent_of_keys
 from dagdvid.datatypes.imageblk.commands import COMMANDS
 from dagdvid.datatypes.imageblk.formats import FORMATS, VoxelFormat
 from dagdvid.datatypes.imageblk.properties import SETTINGS_HELP, configure, extended
@@ -41,6 +42,10 @@ class ImageBlk(Datatype):
         """The size of blocks, and whether they are JPEG: all else leaves the stored bytes as they are."""
         kept = {"BlockSize": config["BlockSize"]}
         return {**kept, "Compression": "jpeg"} if config["stored"] == "jpeg" else kept
+
+    def extent(self, space: str, first: bytes, last: bytes) -> dict[str, Any]:
+        """As `Datatype.extent`: of blocks, the box that encloses them."""
+        return extent_of_keys(first, last) if space == SPACE else super().extent(space, first, last)
 
     def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
         """Extended and Extents."""

@@ -8,7 +8,7 @@ from typing import Any
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot, Txn
 from dagdvid.datatypes import extents, volumes
 from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
-from dagdvid.datatypes.grid import SPACE
+from dagdvid.datatypes.grid import SPACE, extent_of_keys
 from dagdvid.datatypes.labelmap import pyramid
 from dagdvid.datatypes.labelmap.bodies import SPACES
 from dagdvid.datatypes.labelmap.body_routes import BODY_ROUTES
@@ -44,6 +44,10 @@ class LabelMap(Datatype):
     def content_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The size of blocks, and whether there are indices."""
         return {name: config[name] for name in ("BlockSize", "IndexedLabels")}
+
+    def extent(self, space: str, first: bytes, last: bytes) -> dict[str, Any]:
+        """As `Datatype.extent`: of blocks, the box that encloses them."""
+        return extent_of_keys(first, last) if space == SPACE else super().extent(space, first, last)
 
     def info(self, instance: Instance, view: Snapshot) -> dict[str, Any]:
         """Extended and Extents."""
