@@ -19,10 +19,11 @@ from dagdvid.errors import Blocked, DagdvidError
 from dagdvid.routes import Cache, Route
 
 from . import help as help_pages
-from .dispatch import METHODS, Dispatch
+from .dispatch import ALIASES, METHODS, Dispatch
 from .incoming import decoded_path, decoded_request
-from .outgoing import cross_origin, response
+from .outgoing import abandon, cross_origin, response
 from .problems import not_found, problem
+from .webclient import web_file
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
@@ -56,6 +57,8 @@ class _Binding:
                 for route in table:
                     self._add_route(prefix, route)
         self._add_rule("/api/node/<spec>/<data>/<anything:rest>", METHODS)
+        for path in ALIASES:
+            self._add_rule(path, METHODS)
         self.app.register_error_handler(HTTPException, self.unrouted)
         self.app.after_request(self.add_cors)
         self.app.after_serving(self.close)
@@ -87,11 +90,14 @@ class _Binding:
 
     async def unrouted(self, _: HTTPException) -> Response:
         """The answer where no rule fits the path, or none of those that fit takes the method."""
-        scope, reply = quart.request.scope, not_found()
+        scope, config, pool = quart.request.scope, self.server.config, self.dispatch.pool
+        request = decoded_request(scope, decoded_path(scope), config)
         try:
-            await self.dispatch.admitted(decoded_request(scope, decoded_path(scope), self.server.config))
+            await self.dispatch.admitted(request)
         except DagdvidError as error:
-            reply = problem(error, quart.request.path) if isinstance(error, Blocked) else reply
+            reply = problem(error, quart.request.path) if isinstance(error, Blocked) else not_found()
+        else:
+            reply = await pool.run(lambda: web_file(config, request), abandon) if config.web_client else not_found()
         head = quart.request.method == "HEAD"
         return await response(reply, Cache.LIVE, head=head, path=quart.request.path, pool=self.dispatch.pool)
 

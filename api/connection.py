@@ -16,7 +16,7 @@ from . import servers
 if TYPE_CHECKING:
     from .hot import Answer
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "connection_class"]
 
 _IN_A_ROW = 32
 """Requests of one piece of data that are answered before others have their turn."""
@@ -34,7 +34,10 @@ class Connection(HttpToolsProtocol):
     while an earlier request of the connection is in work, or earlier answers wait for the client to read them.
     """
 
+    seconds = 600.0
+    """That a client may leave an answer unread."""
     _head = 0
+    _paused_since: float | None = None
     _in_a_row = 0
     _answered = False
     """The request that the parser is at has its answer."""
@@ -53,6 +56,16 @@ class Connection(HttpToolsProtocol):
         """The client has gone, or was left."""
         self._patience.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        self._paused_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._paused_since = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of one request or of many."""
@@ -139,12 +152,19 @@ class Connection(HttpToolsProtocol):
             raise ValueError("the head of a request is too large")
 
     def _look(self) -> None:
-        """Leave a client that has not sent a whole head for so long."""
+        """Leave a client that has not sent a whole head for so long, or not read what it was sent."""
         left = self._waits_since + servers.IDLE - self.loop.time()
-        if left > 0 or self._working():
+        if self._paused_since is not None and self.loop.time() - self._paused_since > self.seconds:
+            self.transport.abort()
+        elif left > 0 or self._working():
             self._patience = self.loop.call_later(left if left > 0 else servers.IDLE, self._look)
         else:
             self.transport.close()
+
+
+def connection_class(seconds: float) -> type[Connection]:
+    """The class of connections whose clients may leave an answer unread for so many seconds."""
+    return type("Connection", (Connection,), {"seconds": seconds})
 
 
 @lru_cache

@@ -17,7 +17,17 @@ from dagdvid.errors import DagdvidError, RequestError, StaleRead
 from dagdvid.routes import EVERYBODY, Cache, Reply, Request, Route, WouldWait
 
 from . import help as help_pages
-from .incoming import ClientGone, Scope, content_length, decoded_request, read_body, spool_body
+from .incoming import (
+    REQUEST_ID,
+    USER,
+    ClientGone,
+    Scope,
+    content_length,
+    decoded_request,
+    read_body,
+    room_of,
+    spool_body,
+)
 from .outgoing import abandon, primed
 from .pool import Pool
 from .problems import crash, not_found, problem
@@ -26,11 +36,14 @@ from .together import Together
 if TYPE_CHECKING:
     from dagdvid.server import Found, Server
 
-__all__ = ["AT_ONCE", "METHODS", "Dispatch", "Target"]
+__all__ = ["ALIASES", "AT_ONCE", "METHODS", "Dispatch", "Target"]
 
 log = logging.getLogger("dagdvid.api")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
+ALIASES = {"/metrics": "/api/metrics", "/healthz": "/api/health", "/readyz": "/api/ready"}
+"""Where monitors look for what we have under /api/."""
 
 AT_ONCE = 1 << 20
 """Bytes that a hot route may load on the event loop: to send so many, which is done there in any case, takes longer
@@ -57,6 +70,7 @@ class Dispatch:
         self.server = server
         self.pool = Pool()
         self.together = Together()
+        self.room = room_of(server.config)
         self.help = help_pages.table(server)
 
     def find(self, method: str, path: str) -> Target | None:
@@ -65,6 +79,7 @@ class Dispatch:
         Raises:
             RequestError: the path names what is not there.
         """
+        path = ALIASES.get(path, path)
         methods = ("HEAD", "GET") if method == "HEAD" else (method,)
         for name in methods:
             found = self.server.find(name, path)
@@ -89,7 +104,7 @@ class Dispatch:
         except WouldWait:
             return None
         except Exception as error:  # noqa: BLE001 - sorted out below
-            return self.refusal(error, scope["method"], path)
+            return self.refusal(error, scope, path)
 
     async def answer(
         self, scope: Scope, path: str, pieces: AsyncIterator[bytes], target: Target | None = None
@@ -104,25 +119,27 @@ class Dispatch:
             if method == "OPTIONS":
                 return self.options(path), cache
             asked = await self.admitted(decoded_request(scope, path, self.server.config))
+            scope[USER] = asked.visitor.user
             target = target or self.find(method, path)
             if target is None:
                 return not_found(), cache
             run, cache = target.run, target.route.cache
-            announced, limit = content_length(scope), target.route.max_body
+            limits = self.server.config.limits
+            announced, limit = content_length(scope), min(target.route.max_body, limits.body or target.route.max_body)
             if target.route.spooled:
-                file = await spool_body(pieces, announced, limit, self.server.config.data)
+                file = await spool_body(pieces, announced, limit, self.server.config.data, limits.seconds)
                 request = replace(asked, args=target.args)
                 return await self.pool.run(lambda: _run_on(file, run, request), abandon), cache
-            body = await read_body(pieces, announced, limit)
-            request = replace(asked, args=target.args, body=body)
-            written = await self._written_at_once(target, request)
-            if written is not None:
-                return written, cache
-            return await self.pool.run(lambda: primed(run(request)), abandon), cache
+            body = await read_body(pieces, announced, limit, self.room, limits.seconds)
+            try:
+                self.server.meters.received(len(body))
+                return await self._replied(target, replace(asked, args=target.args, body=body)), cache
+            finally:
+                self.room.give(len(body))
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - sorted out below
-            return self.refusal(error, method, path), cache
+            return self.refusal(error, scope, path), cache
 
     async def admitted(self, request: Request) -> Request:
         """The request, once it is known who sends it.
@@ -137,6 +154,13 @@ class Dispatch:
         if visitor is EVERYBODY:
             return request
         return replace(request, visitor=visitor, admin=request.admin or visitor.admin)
+
+    async def _replied(self, target: Target, request: Request) -> Reply:
+        """The reply to a request whose body is here."""
+        written = await self._written_at_once(target, request)
+        if written is not None:
+            return written
+        return await self.pool.run(lambda: primed(target.run(request)), abandon)
 
     async def _written_at_once(self, target: Target, request: Request) -> Reply | None:
         """The reply to a small write of a hot route, prepared on the event loop; None where that cannot be done."""
@@ -154,12 +178,12 @@ class Dispatch:
             return prepared.reply
         return None
 
-    def refusal(self, error: Exception, method: str, path: str) -> Reply:
+    def refusal(self, error: Exception, scope: Scope, path: str) -> Reply:
         """The reply for an error; what nobody raised on purpose is logged."""
         if isinstance(error, DagdvidError):
             return problem(error, path)
-        request_id = uuid4().hex[:12]
-        log.error("request %s failed: %s %r", request_id, method, path, exc_info=error)
+        request_id = scope.get(REQUEST_ID) or uuid4().hex[:12]
+        log.error("request %s failed: %s %r", request_id, scope["method"], path, exc_info=error)
         return crash(request_id)
 
     def options(self, path: str) -> Reply:

@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 def create_service(server: Server) -> Logged:
     """The whole service of an open server as an ASGI application. The caller closes the server."""
     dispatch = Dispatch(server)
-    return Logged(Hot(dispatch, create_app(server, dispatch)))
+    return Logged(Hot(dispatch, create_app(server, dispatch)), server)
 
 
 class Hot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dagdvid.errors import (
     Blocked,
+    Busy,
     ConflictError,
     DagdvidError,
     DamageError,
@@ -22,7 +23,7 @@ from dagdvid.errors import (
 )
 from dagdvid.routes import Reply
 
-__all__ = ["ERROR_HEADER", "STATUSES", "crash", "not_found", "problem", "status_of"]
+__all__ = ["ERROR_HEADER", "STATUSES", "busy", "crash", "not_found", "problem", "status_of"]
 
 ERROR_HEADER = "X-Dagdvid-Error"
 """The header that carries an error's stable `code`, for programs."""
@@ -61,7 +62,7 @@ def problem(error: DagdvidError, path: str) -> Reply:
     """The answer for an error that was raised on purpose; `path` is the decoded path of the URL."""
     status = status_of(error)
     message = " ".join(str(error).split())
-    if not isinstance(error, Blocked) and not message.endswith(f"({path})."):
+    if path and not isinstance(error, Blocked) and not message.endswith(f"({path})."):
         message = f"{message} ({path})."
     headers = {ERROR_HEADER: error.code}
     if status == 503 and not isinstance(error, FateUnknown):  # else a client might do twice what must be done once
@@ -72,6 +73,11 @@ def problem(error: DagdvidError, path: str) -> Reply:
 def not_found() -> Reply:
     """The answer for a path or method that no route has, as DVID's router gives it."""
     return _text("404 page not found", 404, {})
+
+
+def busy() -> Reply:
+    """The answer where too many requests are in work."""
+    return problem(Busy("too many requests at once; try again in a moment"), "")
 
 
 def crash(request_id: str) -> Reply:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["client_address", "from_here", "is_internal"]
+__all__ = ["client_address", "from_here", "is_internal", "is_trusted"]
 
 Scope = Any
 """As in `incoming`."""
@@ -30,10 +30,14 @@ def client_address(scope: Scope, headers: Mapping[str, str], trusted: Networks) 
     return peer
 
 
+def is_trusted(scope: Scope, trusted: Networks) -> bool:
+    """Whether a trusted proxy is at the other end."""
+    return _within((scope["client"] or ("",))[0], tuple(trusted))
+
+
 def is_internal(scope: Scope, headers: Mapping[str, str], trusted: Networks) -> bool:
     """Whether a trusted proxy marks the request as one from within (DVID: X-DVID-Internal, server/auth.go)."""
-    peer: str = (scope["client"] or ("",))[0]
-    return headers.get("x-dvid-internal", "").lower() == "true" and _within(peer, tuple(trusted))
+    return headers.get("x-dvid-internal", "").lower() == "true" and is_trusted(scope, trusted)
 
 
 def from_here(headers: Mapping[str, str], origins: Sequence[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -17,13 +16,15 @@ from dagdvid.config import Config
 from dagdvid.errors import UnavailableError
 
 from .hot import create_service
+from .logs import set_up_logging
 from .memory import keep_memory
 from .servers import BACKLOG, SERVERS
+from .starting import around, warn_if_open
 
 if TYPE_CHECKING:
     from dagdvid.server import Server
 
-__all__ = ["announce", "listen", "run", "serve", "serve_until", "set_up_logging"]
+__all__ = ["announce", "listen", "run", "serve", "serve_until"]
 
 
 def serve(config: Config) -> None:
@@ -41,10 +42,13 @@ def serve(config: Config) -> None:
         if config.workers > 1:
             from .workers import supervise  # noqa: PLC0415 - single processes need none of it
 
-            supervise(config, sock)
+            warn_if_open(config)
+            with around(config):
+                supervise(config, sock)
             return
 
-        with closing(Server.open(config)) as server:
+        warn_if_open(config)
+        with closing(Server.open(config)) as server, around(config):
             announce(config, sock)
             run(server, sock)
 
@@ -83,15 +87,9 @@ def announce(config: Config, sock: socket.socket) -> None:
     host, port = sock.getsockname()[:2]
     if sock.family == socket.AF_INET6:
         host = f"[{host}]"
-    sys.stdout.write(f"dagdvid serving {config.data} on http://{host}:{port}\n")
+    scheme = "https" if config.tls.certificate else "http"
+    sys.stdout.write(f"dagdvid serving {config.data} on {scheme}://{host}:{port}\n")
     sys.stdout.flush()
-
-
-def set_up_logging(config: Config) -> None:
-    """Log to standard error; only what is wrong, if the configuration wants no access log."""
-    level = logging.INFO if config.access_log else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def run(
@@ -110,6 +108,7 @@ def run(
         loop = asyncio.get_running_loop()
 
         def stopped() -> None:
+            server.state.stopping = True
             stop.set()
             for name in signals:
                 loop.remove_signal_handler(name)

@@ -35,7 +35,7 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event, config: Co
     """Serve with Uvicorn on httptools."""
     import uvicorn  # noqa: PLC0415 - only the chosen server is loaded
 
-    from .connection import Connection  # noqa: PLC0415 - as above
+    from .connection import connection_class  # noqa: PLC0415 - as above
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -52,7 +52,7 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event, config: Co
     server = Server(
         uvicorn.Config(
             app,
-            http=Connection,
+            http=connection_class(config.limits.seconds),
             ws="none",
             lifespan="on",
             interface="asgi3",
@@ -63,6 +63,8 @@ async def uvicorn(app: Any, sock: socket.socket, stop: asyncio.Event, config: Co
             backlog=1,
             timeout_keep_alive=int(IDLE),
             timeout_graceful_shutdown=config.grace,
+            ssl_certfile=config.tls.certificate,
+            ssl_keyfile=config.tls.key,
         )
     )
 
@@ -92,6 +94,8 @@ async def hypercorn(app: Any, sock: socket.socket, stop: asyncio.Event, config: 
     settings.include_server_header = False
     settings.keep_alive_max_requests = sys.maxsize
     settings.keep_alive_timeout = IDLE
+    if config.tls.certificate is not None and config.tls.key is not None:
+        settings.certfile, settings.keyfile = str(config.tls.certificate), str(config.tls.key)
     service = asyncio.ensure_future(hypercorn.asyncio.serve(app, settings, shutdown_trigger=stop.wait, mode="asgi"))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([service, stopping], return_when=asyncio.FIRST_COMPLETED)

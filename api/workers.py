@@ -27,7 +27,8 @@ from typing import Any
 from dagdvid.config import Config
 from dagdvid.errors import DagdvidError, UnavailableError
 
-from .serve import announce, run, set_up_logging
+from .logs import set_up_logging
+from .serve import announce, run
 from .servers import BACKLOG
 
 __all__ = ["supervise"]
@@ -67,7 +68,9 @@ def supervise(config: Config, sock: socket.socket) -> None:
             while True:
                 wait([signalled, *(member.process.sentinel for member in members)])
                 if signalled in wait([signalled], 0):
-                    return
+                    if signalled.recv(1, socket.MSG_PEEK)[0] != signal.SIGHUP:
+                        return
+                    signalled.recv(1)  # it was for its own handler
                 for member in members:
                     if not member.process.is_alive():
                         log.error("%s; starting another", member.fate())
@@ -197,6 +200,7 @@ def _work(config: Config, sock: socket.socket, reporter: Connection) -> None:
     from dagdvid.server import Server  # noqa: PLC0415 - as in serve
 
     set_up_logging(config)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     with _complaining(reporter):
         server = Server.open(config)
@@ -209,6 +213,7 @@ def _write(config: Config, listener: socket.socket, _lock: int, reporter: Connec
     from dagdvid.server import write  # noqa: PLC0415 - as in serve
 
     set_up_logging(config)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as above
     with _signals() as signalled:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
         with _complaining(reporter):

@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 from dagdvid import service
 from dagdvid.access.gate import READING, Gate
 from dagdvid.access.hosts import check_host
+from dagdvid.access.reloaded import announce_reload
 from dagdvid.commands import Context
 from dagdvid.commands.routes import COMMAND
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Forbidden, Locked, ReadOnly, UnknownName
 from dagdvid.kernels import twins
+from dagdvid.meters import Meters
 from dagdvid.objects.local.backup import FolderOrigin, copy_store
 from dagdvid.objects.local.leases import Lease
 from dagdvid.objects.local.rebuild import rebuild_database
@@ -39,6 +41,7 @@ from dagdvid.remote.routes import REMOTE, SYNC
 from dagdvid.remote.sources import open_sources
 from dagdvid.remote.transfer import push
 from dagdvid.remote.undelete import UNDELETE
+from dagdvid.remote.webhook import tell
 from dagdvid.repo import journal
 from dagdvid.repo.activity import note_act
 from dagdvid.repo.activity_routes import ACTIVITY
@@ -62,9 +65,21 @@ from dagdvid.repo.transact import transact
 from dagdvid.repo.txn import VersionTxn
 from dagdvid.repo.upkeep import Upkeep
 from dagdvid.routes import Reply, Request, Right, Route, RouteTable, Visitor
+from dagdvid.sharedfolder import SharedFolder
 from dagdvid.throttle import Held, Throttle
 
-__all__ = ["Found", "Server", "backup", "hold", "prepare_kernels", "rebuild", "restore", "write"]
+__all__ = [
+    "Found",
+    "Server",
+    "backup",
+    "hold",
+    "prepare_kernels",
+    "rebuild",
+    "reload_files",
+    "restore",
+    "tell_start",
+    "write",
+]
 
 _KERNELS = "kernels"
 """Where a data directory keeps compiled kernels, if the installed package cannot be written."""
@@ -102,9 +117,30 @@ def hold(config: Config) -> Iterator[int]:
     """Own the data directory for all processes of a server, and recover its packs. Yields the locked descriptor."""
     with hold_folder(config.data) as lock:
         Throttle(config.data).reset()
+        Meters.reset(SharedFolder(config.data))
         with closing(LocalStore(config.data, tables=TABLES)) as store:
             prepare(Catalog(store), config.mutation_start)
         yield lock
+
+
+def reload_files(config: Config) -> None:
+    """Have all processes that serve a data directory read again who may do what, and who is kept out."""
+    shared = SharedFolder(config.data)
+    for name in ("auth", "blocklist"):
+        announce_reload(shared, name)
+
+
+def tell_start(config: Config) -> None:
+    """Tell those whom the configuration names that the server starts.
+
+    Raises:
+        RemoteError: one of them does not answer 200.
+    """
+    address = f"{config.host}:{config.port}"
+    said = {"Host": config.hostname, "Note": config.note, "HTTP Address": address, "RPC Address": ""}
+    for url, form in ((config.start_webhook, False), (config.start_janelia_config, True)):
+        if url:
+            tell(url, said, form=form)
 
 
 def write(config: Config, listener: socket.socket, stop: socket.socket, ready: Callable[[], None]) -> None:
@@ -192,11 +228,14 @@ class Server:
             for word in words
         }
         self.throttle = Throttle(config.data)
+        self.meters = Meters(SharedFolder(config.data))
+        stack.callback(self.meters.close)
         if not config.member and not config.readonly:
             self.throttle.reset()
+            self.meters.reset(SharedFolder(config.data))
         self.catalog.check_remote = partial(check_host, config=config)
         self.gate = Gate(config, self.catalog)
-        self.state = service.State(config, self.catalog, self.throttle, self.gate)
+        self.state = service.State(config, self.catalog, self.throttle, self.gate, self.meters)
         if config.jsonstore is not None and not config.readonly:
             journal.keep(self.catalog, config.jsonstore)
         self.stop: Callable[[], None] | None = None

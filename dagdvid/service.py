@@ -14,8 +14,10 @@ from dagdvid import __version__
 from dagdvid.access.gate import Gate
 from dagdvid.config import Config
 from dagdvid.datatype import Instance
-from dagdvid.errors import BadRequest, KeyAbsent
+from dagdvid.errors import BadRequest, Busy, KeyAbsent
 from dagdvid.helptext import datatype_help
+from dagdvid.meters import Meters
+from dagdvid.metrics import CONTENT_TYPE, page
 from dagdvid.registry import datatype, datatype_names
 from dagdvid.repo.blobstore import get_blob
 from dagdvid.repo.catalog import Catalog
@@ -39,11 +41,14 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 class State:
     """What the server knows of itself."""
 
-    def __init__(self, config: Config, catalog: Catalog, throttle: Throttle, gate: Gate) -> None:
+    def __init__(self, config: Config, catalog: Catalog, throttle: Throttle, gate: Gate, meters: Meters) -> None:
         self.config = config
         self.catalog = catalog
         self.throttle = throttle
         self.gate = gate
+        self.meters = meters
+        self.stopping = False
+        """It finishes what it has begun, and should be sent nothing more."""
         self.started = time.time()
 
 
@@ -146,7 +151,36 @@ def token(state: State, request: Request) -> Reply:  # noqa: ARG001
 
 def load(state: State, request: Request) -> Reply:  # noqa: ARG001
     """GET load."""
-    return json_reply({"goroutines": threading.active_count()})
+    reads, writes = state.meters.per_second()
+    return json_reply(
+        {
+            "GET requests": reads,
+            "PUT requests": writes,
+            "requests in work": int(state.meters.totals()["work"]),
+            "goroutines": threading.active_count(),
+        }
+    )
+
+
+def metrics(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET metrics."""
+    text = page(state.meters, state.catalog, state.started, state.throttle.limit)
+    return Reply(text.encode(), CONTENT_TYPE)
+
+
+def health(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET health."""
+    return text_reply("OK")
+
+
+def ready(state: State, request: Request) -> Reply:  # noqa: ARG001
+    """GET ready."""
+    if state.stopping:
+        raise Busy("the server is stopping")
+    state.catalog.repos()
+    if not state.config.readonly:
+        state.catalog.check_writes()
+    return text_reply("OK")
 
 
 def settings(state: State, request: Request) -> Reply:
@@ -303,6 +337,27 @@ SERVICE = RouteTable(
             right=Right.ADMIN,
         ),
         Route(_READ, "server/token", token, "Where tokens come from."),
+        Route(
+            _READ,
+            "metrics",
+            metrics,
+            "What all processes of the server count, as Prometheus reads it; also at /metrics.",
+            examples=(Example("metrics", "# HELP dagdvid_requests_total ..."),),
+        ),
+        Route(
+            _READ,
+            "health",
+            health,
+            "OK, if this process of the server is alive; also at /healthz.",
+            examples=(Example("health", "OK"),),
+        ),
+        Route(
+            _READ,
+            "ready",
+            ready,
+            "OK, if the server can read and write and is not about to stop, else 503; also at /readyz.",
+            examples=(Example("ready", "OK"),),
+        ),
         Route(
             _READ,
             "load",

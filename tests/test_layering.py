@@ -36,9 +36,13 @@ RULES: dict[str, set[str]] = {
     "datatypes": {"datatype", "routes", "words", "kernels", "interchange", "geometry", "errors"},
     "sharedfolder": {"errors"},
     "throttle": {"sharedfolder", "errors"},
+    "meters": {"sharedfolder"},
+    "metrics": {"meters", "repo", VERSION},
     "access": {"sharedfolder", "repo", "config", "routes", "errors"},
     "service": {
         "access",
+        "meters",
+        "metrics",
         "throttle",
         "repo",
         "registry",
@@ -52,6 +56,8 @@ RULES: dict[str, set[str]] = {
     "commands": {"remote", "repo", "registry", "datatype", "helptext", "routes", "words", "errors"},
     "server": {
         "access",
+        "meters",
+        "sharedfolder",
         "throttle",
         "commands",
         "service",

@@ -1,20 +1,29 @@
-"""Which other servers clients may have this one talk to."""
+"""Which other servers, buckets and folders clients may have this one talk to."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlsplit
+from posixpath import normpath
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dagdvid.config import Config
-from dagdvid.errors import Forbidden
+from dagdvid.errors import BadRequest, Forbidden
 
 __all__ = ["check_host"]
 
 
 def check_host(url: str, config: Config) -> None:
-    """Raise Forbidden where the configuration does not allow the host of a URL ([remotes] hosts)."""
+    """Raise Forbidden where the configuration does not allow the place of a URL ([remotes] hosts).
+
+    Raises:
+        BadRequest: it is no URL.
+    """
     if config.reaches_any:
         return
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise BadRequest(f"{url!r} is no URL") from None
     if parts.scheme not in ("http", "https"):
         _check_site(url, config)
         return
@@ -32,14 +41,22 @@ def check_host(url: str, config: Config) -> None:
 
 
 def _check_site(url: str, config: Config) -> None:
-    """Buckets and folders are allowed by the beginning of their URL, servers after `?` by their hosts."""
-    bare, _, query = url.partition("?")
-    if "/../" not in f"{bare}/" and any(
-        "://" in allowed and f"{bare.rstrip('/')}/".startswith(f"{allowed.rstrip('/')}/")
-        for allowed in config.remote_hosts or ()
-    ):
-        for _, value in parse_qsl(query):
-            if "://" in value:
-                check_host(value, config)
-        return
-    raise Forbidden(f"this server may not talk to {bare}: its configuration must name it, [remotes] hosts")
+    """Buckets and folders must be named, or lie below one that is; servers after `?` are allowed by their hosts."""
+    parts = urlsplit(url)
+    path = _folder(parts.path)
+    for allowed in config.remote_hosts or ():
+        named = urlsplit(allowed)
+        root = _folder(named.path)
+        same = named.scheme and (named.scheme, named.netloc) == (parts.scheme, parts.netloc)
+        if same and (path == root or path.startswith(root.rstrip("/") + "/")):
+            for _, value in parse_qsl(parts.query):
+                if "://" in value:
+                    check_host(value, config)
+            return
+    where = f"{parts.scheme}://{parts.netloc}{path}"
+    raise Forbidden(f"this server may not talk to {where}: its configuration must name it, [remotes] hosts")
+
+
+def _folder(path: str) -> str:
+    """A path of a URL as the system will take it."""
+    return normpath("/" + unquote(path).lstrip("/"))

@@ -11,11 +11,18 @@ from uuid import uuid4
 from dagdvid.errors import DagdvidError
 from dagdvid.sharedfolder import SharedFolder
 
-__all__ = ["Reloaded"]
+__all__ = ["Reloaded", "announce_reload"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_PREFIX = "reload-"
+
+
+def announce_reload(shared: SharedFolder, name: str) -> None:
+    """Have all processes read again what goes by a name."""
+    shared.write(_PREFIX + name, uuid4().bytes)
 
 
 class Reloaded(Generic[T]):
@@ -23,16 +30,16 @@ class Reloaded(Generic[T]):
 
     def __init__(self, read: Callable[[], T], shared: SharedFolder, name: str) -> None:
         """Raises what `read` does."""
-        self._read, self._shared, self._name = read, shared, f"reload-{name}"
+        self._read, self._shared, self._name = read, shared, name
         self._lock = Lock()
-        self._stamp = shared.stamp(self._name)
+        self._stamp = shared.stamp(_PREFIX + name)
         self._value = read()
 
     def now(self) -> T:
         """The value. Where it cannot be read again, it stays as it was, and the log says so."""
-        if self._shared.stamp(self._name) != self._stamp:
+        if self._shared.stamp(_PREFIX + self._name) != self._stamp:
             with self._lock:
-                self._stamp = self._shared.stamp(self._name)
+                self._stamp = self._shared.stamp(_PREFIX + self._name)
                 try:
                     self._value = self._read()
                 except DagdvidError as error:
@@ -48,5 +55,5 @@ class Reloaded(Generic[T]):
         value = self._read()
         with self._lock:
             self._value = value
-            self._shared.write(self._name, uuid4().bytes)
-            self._stamp = self._shared.stamp(self._name)
+            announce_reload(self._shared, self._name)
+            self._stamp = self._shared.stamp(_PREFIX + self._name)

@@ -105,8 +105,9 @@ SETTINGS = (
         "hosts",
         "remote_hosts",
         _TT,
-        "HOST, HOST:PORT or *.DOMAIN that clients may have this server push to, pull from and clone; if absent, any "
-        "from a server that listens on loopback only and asks nobody who they are, else none",
+        "HOST, HOST:PORT, *.DOMAIN, or folders and buckets as file:///srv/published, that clients may have this server "
+        "push to, pull from, clone and publish to; if absent, any from a server that listens on loopback only and asks "
+        "nobody who they are, else none",
     ),
     Setting("store", "engine", "", _T, "may be left out", ("dagdvid",)),
     Setting("store", "path", "", _P, "the data directory"),

@@ -51,11 +51,11 @@ def add_remote(catalog: Catalog, target: Target, request: Request) -> Reply:
         raise BadRequest("'name' must be letters, digits, and . _ - between them")
     if not isinstance(url, str):
         raise BadRequest("'url' is missing")
+    catalog.check_remote(url)
     if is_site(url):
         open_site(url).close()
     else:
         check_url(url)
-    catalog.check_remote(url)
     catalog.set_remote(target.repo, name, url)
     return Reply()
 
@@ -111,6 +111,7 @@ def _remote(catalog: Catalog, repo: Repo, body: dict[str, Any]) -> tuple[str, st
     if not isinstance(name, str) or name not in remotes:
         known = ", ".join(remotes) or "none; POST it to .../remotes first"
         raise UnknownName(f"no remote {name!r}; there are: {known}")
+    catalog.check_remote(remotes[name])
     return name, remotes[name]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, RefMoved, StaleRead, Unconfirmed, UnknownName
+from dagdvid.objects.local.operation import Put
 from dagdvid.objects.local.store import LocalStore
 from dagdvid.objects.local.turns import undisturbed, with_others
 from dagdvid.objects.local.writer import Operation
@@ -126,6 +127,10 @@ class Catalog:
         if found is None:
             found = meanings[text] = _find(repos, text)
         return found
+
+    def check_writes(self) -> None:
+        """Make a change of nothing, to see that changes are made."""
+        self.store.run(Put(()))
 
     @property
     def server_id(self) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from dagdvid.access.hosts import check_host
 from dagdvid.config import Auth, Config
-from dagdvid.errors import Forbidden
+from dagdvid.errors import BadRequest, Forbidden
 
 HERE = Config(data=Path("x"))
 AWAY = replace(HERE, host="0.0.0.0")
@@ -34,6 +34,18 @@ AWAY = replace(HERE, host="0.0.0.0")
         (("[::1]:8000",), "http://[::1]:8000", True),
         (("[::1]:8000",), "http://[::1]:8001", False),
         ((), "http://127.0.0.1", False),
+        (("file:///srv/out",), "file:///srv/out/site", True),
+        (("file:///srv/out",), "file:///srv/out", True),
+        (("file:///srv/out",), "file:///srv/out/../secret", False),
+        (("file:///srv/out",), "file:///srv/out/%2e%2e/secret", False),
+        (("file:///srv/out",), "file:///srv/outer", False),
+        (("file:///srv/out",), "file://elsewhere/srv/out", False),
+        (("s3://bucket/a",), "s3://bucket/a/b", True),
+        (("s3://bucket",), "s3://bucket/any", True),
+        (("s3://bucket",), "gs://bucket/any", False),
+        (("s3://bucket",), "s3://other/any", False),
+        (("bucket", "*.example"), "s3://bucket/any", False),
+        (("a.example",), "gopher://a.example", False),
     ],
 )
 def test_named_hosts(hosts, url, fits):
@@ -41,8 +53,14 @@ def test_named_hosts(hosts, url, fits):
         if fits:
             check_host(url, replace(config, remote_hosts=hosts))
         else:
-            with pytest.raises(Forbidden, match="may not talk to"):
+            with pytest.raises(Forbidden, match="may not"):
                 check_host(url, replace(config, remote_hosts=hosts))
+
+
+def test_what_is_no_url():
+    for url in ("http://[", "http://a:99999999"):
+        with pytest.raises(BadRequest):
+            check_host(url, AWAY)
 
 
 def test_without_a_list():

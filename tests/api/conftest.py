@@ -17,6 +17,7 @@ from dagdvid.api.dispatch import Dispatch
 from dagdvid.api.hot import Hot
 from dagdvid.config import Config
 from dagdvid.errors import BadRequest, KeyAbsent, Locked
+from dagdvid.meters import Meters
 from dagdvid.routes import (
     EVERYBODY,
     Cache,
@@ -29,6 +30,7 @@ from dagdvid.routes import (
     json_reply,
     text_reply,
 )
+from dagdvid.sharedfolder import SharedFolder
 
 
 class Found(NamedTuple):
@@ -48,6 +50,7 @@ class SmallServer:
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.seen: Request | None = None
+        self.meters = Meters(SharedFolder(config.data))
         self._tables = (
             (
                 "server",
@@ -113,7 +116,7 @@ class SmallServer:
         return None
 
     def close(self) -> None:
-        pass
+        self.meters.close()
 
     def echo(self, request: Request) -> Reply:
         return json_reply(
@@ -182,10 +185,12 @@ def config() -> Config:
 
 
 @pytest.fixture
-def small(config):
+def small(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     small = SmallServer(config)
     yield small
     small.gate.set()
+    small.close()
 
 
 @pytest.fixture(params=["quart", "hot"])
@@ -194,6 +199,6 @@ async def client(small, request):
     dispatch = Dispatch(small)
     app = create_app(small, dispatch)
     async with app.test_app():
-        service = app if request.param == "quart" else Logged(Hot(dispatch, app))
+        service = app if request.param == "quart" else Logged(Hot(dispatch, app), small)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=service), base_url="http://small") as client:
             yield client

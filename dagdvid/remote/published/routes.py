@@ -75,8 +75,8 @@ def _url(catalog: Catalog, body: dict[str, Any]) -> str:
     url = body.get("url")
     if not isinstance(url, str):
         raise BadRequest("'url' is missing")
-    open_site(url).close()
     catalog.check_remote(url)
+    open_site(url).close()
     return url
 
 
