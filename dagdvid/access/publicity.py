@@ -31,7 +31,7 @@ OPEN: dict[str, frozenset[str]] = {
     "node": frozenset({"note", "log", "status", "commit", "hash"}),
 }
 """Patterns of routes, by scope, that answer anybody, on repos and nodes of public versions."""
-CLOSED_DATA = frozenset({"mutations-range/{beg}/{end}"})
+CLOSED_DATA = frozenset({"mutations-range/{beg}/{end}", "history/{label}/{fromuuid}/{touuid}"})
 """Of instances, all routes are open at a public version but these, which lead to other versions."""
 
 
