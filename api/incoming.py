@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from dagdvid.config import Config
 from dagdvid.errors import BadRequest, Busy, TooLarge
@@ -85,7 +85,7 @@ def decoded_path(scope: Scope) -> str:
     """The percent-decoded path of the URL. Bytes that are no UTF-8 become surrogates, since keys may be any bytes."""
     raw: bytes = scope["raw_path"]
     if not raw.startswith(b"/"):  # the absolute form, as sent to proxies
-        raw = urlsplit(raw).path
+        raw = b"/" + raw.partition(b"://")[2].partition(b"/")[2]
     return unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
 
 

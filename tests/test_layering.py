@@ -24,6 +24,7 @@ RULES: dict[str, set[str]] = {
     "routes": {"errors"},
     "words": {"errors"},
     "geometry": {"errors"},
+    "urls": {"errors"},
     "config": {"errors"},
     "kernels": {"errors"},
     "datatype": {"routes", "words", "errors"},
@@ -32,13 +33,13 @@ RULES: dict[str, set[str]] = {
     "interchange": {"kernels", "geometry", "errors"},
     "objects": {"kernels", "errors"},
     "repo": {"objects", "kernels", "interchange", "datatype", "registry", "routes", "errors"},
-    "remote": {"repo", "objects", "kernels", "routes", "errors", VERSION},
+    "remote": {"urls", "repo", "objects", "kernels", "routes", "errors", VERSION},
     "datatypes": {"datatype", "routes", "words", "kernels", "interchange", "geometry", "errors"},
     "sharedfolder": {"errors"},
     "throttle": {"sharedfolder", "errors"},
     "meters": {"sharedfolder"},
     "metrics": {"meters", "repo", VERSION},
-    "access": {"sharedfolder", "repo", "config", "routes", "errors"},
+    "access": {"urls", "sharedfolder", "repo", "config", "routes", "errors"},
     "service": {
         "access",
         "meters",
@@ -75,7 +76,7 @@ RULES: dict[str, set[str]] = {
     },
     "testing": {"server", "remote", "repo", "objects", "datatype", "routes", "config", "errors"},
     "api": {"server", "config", "helptext", "routes", "errors", VERSION},
-    "cli": {"api", "server", "access", "commands", "config", "helptext", "routes", "words", "errors", VERSION},
+    "cli": {"urls", "api", "server", "access", "commands", "config", "helptext", "routes", "words", "errors", VERSION},
     "__main__": {"cli"},
 }
 

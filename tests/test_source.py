@@ -105,3 +105,9 @@ def test_machine_paths_are_found(line: str) -> None:
 @pytest.mark.parametrize("line", ["work/main", "../work/x", "http://host/home/x", "/api/root/", "{base}/home/"])
 def test_other_paths_are_let_through(line: str) -> None:
     assert not MACHINE_PATH.search(line)
+
+
+def test_test_modules_have_names_of_their_own():
+    """pytest imports them by their bare names."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert names == sorted({*names})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from posixpath import normpath
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from dagdvid.config import Config
-from dagdvid.errors import BadRequest, Forbidden
+from dagdvid.errors import Forbidden
+from dagdvid.urls import split_url
 
 __all__ = ["check_host"]
 
@@ -19,11 +20,7 @@ def check_host(url: str, config: Config) -> None:
     """
     if config.reaches_any:
         return
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise BadRequest(f"{url!r} is no URL") from None
+    parts = split_url(url)
     if parts.scheme not in ("http", "https"):
         _check_site(url, config)
         return

@@ -13,13 +13,14 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
 from dagdvid.config import Config, admin_token
 from dagdvid.errors import BadRequest, RemoteError
 from dagdvid.routes import Request
+from dagdvid.urls import split_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -133,7 +134,8 @@ class HttpApi(Api):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url = url.rstrip("/")
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
+        parts = split_url(self.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
             raise BadRequest(f"not the URL of a server: {url!r}; write http://HOST:PORT")
         timeout = httpx.Timeout(600, connect=10)
         self._client = self._stack.enter_context(httpx.Client(timeout=timeout))

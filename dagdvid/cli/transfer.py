@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from dagdvid.errors import BadRequest
+from dagdvid.urls import split_url
 
 from .client import Api
 from .output import print_json, progress, short, size
@@ -107,7 +107,7 @@ def _known(api: Api, root: str, name: str) -> str:
 
 def remote_name(api: Api, root: str, url: str) -> str:
     """The name of the remote with a URL; it is made if it is new. Servers show URLs without what follows a `?`."""
-    where = urlsplit(url)
+    where = split_url(url)
     remotes = _remotes(api, root)
     for name, known in remotes.items():
         if known.rstrip("/") == url.partition("?")[0].rstrip("/"):

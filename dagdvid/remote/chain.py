@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from dagdvid.errors import BadRequest, DagdvidError, RemoteError, Unverified
 from dagdvid.objects.ids import ObjectType, from_hex
@@ -27,6 +27,7 @@ from dagdvid.repo.commits import Commit
 from dagdvid.repo.leases import claim_lacking, enter, short_of
 from dagdvid.repo.model import Repo, is_version_name
 from dagdvid.repo.record import Record
+from dagdvid.urls import split_url
 
 __all__ = ["clone_chained", "clone_site", "is_base_site", "pull_site"]
 
@@ -85,7 +86,7 @@ def pull_site(catalog: Catalog, repo: Repo, url: str, remote: str) -> Iterator[S
 
 def _find_site(url: str) -> tuple[str, str] | None:
     """The URL of a published store and the UUID of URL[/UUID]; None if it is a server's."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     above, _, last = parts.path.rstrip("/").rpartition("/")
     for path, uuid in ((parts.path.rstrip("/"), ""), (above, last)):
         base = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))

@@ -252,6 +252,8 @@ def test_a_readonly_server_can_be_cloned(b: Site, tmp_path):
 )
 def test_bad_urls(a: Site, url: str, status: int):
     assert a.ask("POST", "/api/repos/clone", {"url": url}).status_code == status
+    chained = a.ask("POST", "/api/repos/clone", {"url": url, "chain": True})
+    assert chained.status_code == (503 if status == 502 else 400)
     root = a.repo()
     named = a.ask("POST", f"/api/repo/{root}/remotes", {"name": "x", "url": url})
     assert named.status_code == (200 if status == 502 else 400)

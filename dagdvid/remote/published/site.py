@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from blake3 import blake3
 
 from dagdvid.errors import BadRequest, Offline, RemoteError
+from dagdvid.urls import split_url
 
 __all__ = ["SCHEMES", "FolderSite", "Named", "Site", "is_site", "open_site"]
 
@@ -63,7 +64,7 @@ class Site(Protocol):
 
 def is_site(url: str) -> bool:
     """Whether a URL can only be that of a published store, not of a server."""
-    return urlsplit(url).scheme in SCHEMES[:-2]
+    return split_url(url).scheme in SCHEMES[:-2]
 
 
 def open_site(url: str) -> Site:
@@ -72,7 +73,7 @@ def open_site(url: str) -> Site:
     Raises:
         BadRequest: no such URL.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise BadRequest(f"{url!r} names no folder of this machine: write file:///FOLDER")
