@@ -39,10 +39,10 @@ def check_host(url: str, config: Config) -> None:
 
 def _check_site(url: str, config: Config) -> None:
     """Buckets and folders must be named, or lie below one that is; servers after `?` are allowed by their hosts."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = _folder(parts.path)
     for allowed in config.remote_hosts or ():
-        named = urlsplit(allowed)
+        named = split_url(allowed)
         root = _folder(named.path)
         same = named.scheme and (named.scheme, named.netloc) == (parts.scheme, parts.netloc)
         if same and (path == root or path.startswith(root.rstrip("/") + "/")):
