@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dagdvid.datatype import key_text
 from dagdvid.errors import BadRequest
@@ -16,6 +17,7 @@ from dagdvid.kernels.morton import BIAS, decode, keys_of_box
 __all__ = [
     "SPACE",
     "STORABLE",
+    "Pasting",
     "block_coordinates",
     "bricks",
     "extent_of_keys",
@@ -118,6 +120,27 @@ def overlaps(block: Point, box: Box, span: Box) -> list[list[tuple[slice, slice]
             line.append((slice(begin, end), slice(begin - start, end - start)))
         found.append(line)
     return found
+
+
+class Pasting:
+    """Copies parts of blocks into a volume, row by row: what numpy does voxel by voxel takes twice as long."""
+
+    def __init__(self, volume: NDArray[Any], shape: tuple[int, int, int]) -> None:
+        """Args: the volume [z, y, x], whole and in order in memory; the shape of a block."""
+        item = volume.itemsize
+        self._volume = volume
+        self._item = item
+        self._out = volume.shape[1] * volume.shape[2] * item, volume.shape[2] * item
+        self._in = shape[1] * shape[2] * item, shape[2] * item
+
+    def __call__(self, block: bytes, here: Slices, there: Slices) -> None:
+        """Put the voxels `there` of a block's bytes `here` into the volume. Slices have both ends and no step."""
+        (z, y, x), (bz, by, bx) = here, there
+        item, out, into = self._item, self._out, self._in
+        row = np.dtype((np.void, (x.stop - x.start) * item))
+        rows = z.stop - z.start, y.stop - y.start
+        target = np.ndarray(rows, row, self._volume, z.start * out[0] + y.start * out[1] + x.start * item, out)
+        target[...] = np.ndarray(rows, row, block, bz.start * into[0] + by.start * into[1] + bx.start * item, into)
 
 
 def part(box: Box, index: Slices) -> Box:

@@ -6,6 +6,7 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -117,13 +118,16 @@ def staged_at(
 ) -> Found | None:
     """What is staged under keys, all at one moment. None if a layer was folded since it was looked up: look again."""
     conn = database.reader
-    if len(keys) == 1 and len(layers) == 1 and layers[0].version:
-        row = conn.execute(_ONE, (data, space, data, space, keys[0], layers[0].version)).fetchone()
-        if row is None or row[0] != layers[0].epoch:
+    if len(keys) <= _FEW and len(layers) == 1 and layers[0].version:
+        version = layers[0].version
+        sql = _few(len(keys))
+        found = conn.execute(sql, (version, data, space, version, data, space, *keys, version)).fetchall()
+        if not found or found[0][0] != layers[0].epoch:
             return None
-        _, last, now, kind, value, size, seq = row
-        if last is None or (seq is not None and seq > last):
-            return Found(now or 1, [{} if kind is None else {keys[0]: value_of(kind, value, size)}])
+        _, last, now, *_ = found[0]
+        fresh = [row for row in found if row[3] is not None and row[7] > (last or 0)]
+        if last is None or len(fresh) == len(set(keys)):
+            return Found(now or 1, [{key: value_of(kind, value, size) for _, _, _, key, kind, value, size, _ in fresh}])
     conn.execute("BEGIN")
     try:
         if not epochs_hold(conn, data, layers):
@@ -136,12 +140,19 @@ def staged_at(
     return Found(now, [settle(nodes, keys, rows, runs) for rows, runs in staged])
 
 
-_ONE = """
-SELECT v.epoch, (SELECT max(last) FROM runs WHERE version = v.id AND data = ? AND space = ?),
-    (SELECT value FROM counters WHERE name = 'seq'), s.kind, s.value, s.size, s.seq
-FROM versions v LEFT JOIN staging s ON s.version = v.id AND s.data = ? AND s.space = ? AND s.key = ? WHERE v.id = ?
-"""
-"""One key of one version: by far the most frequent, and one statement needs no transaction."""
+_FEW = 64
+"""Keys of one version, by far the most frequent question, that one statement asks for: it needs no transaction."""
+
+
+@cache
+def _few(count: int) -> str:
+    return f"""
+SELECT v.epoch, (SELECT max(last) FROM runs WHERE version = ? AND data = ? AND space = ?),
+    (SELECT value FROM counters WHERE name = 'seq'), s.key, s.kind, s.value, s.size, s.seq
+FROM versions v LEFT JOIN staging s
+    ON s.version = ? AND s.data = ? AND s.space = ? AND s.key IN ({",".join("?" * count)})
+WHERE v.id = ?
+"""  # noqa: S608  marks only
 
 
 def _rows(

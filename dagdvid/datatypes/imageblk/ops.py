@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Codec, Snapshot, Txn
-from dagdvid.datatypes.grid import SPACE, STORABLE, block_coordinates, bricks, morton_blocks, overlaps, part, slabs
+from dagdvid.datatypes.grid import (
+    SPACE,
+    STORABLE,
+    Pasting,
+    block_coordinates,
+    bricks,
+    morton_blocks,
+    overlaps,
+    part,
+    slabs,
+)
 from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.masks import Mask
 from dagdvid.errors import BadRequest
@@ -103,7 +113,12 @@ def _array(
     absent: Any = None,
 ) -> NDArray[Any]:
     """The voxels of a box, as an array [z, y, x]; of what was never stored, 0 or `absent`."""
-    volume = np.zeros(box.shape, layout.voxel) if absent is None else np.full(box.shape, absent, layout.voxel)
+    stored = sum(len(values) - values.count(None) for _, _, values in batches)
+    if stored == box.blocks(layout.block).volume:
+        volume = np.empty(box.shape, layout.voxel)
+    else:
+        volume = np.zeros(box.shape, layout.voxel) if absent is None else np.full(box.shape, absent, layout.voxel)
+    copy = Pasting(volume, layout.shape)
     for brick, places, values in batches:
         along_x, along_y, along_z = overlaps(layout.block, box, brick)
         width, layer = brick.size.x, brick.size.x * brick.size.y
@@ -111,8 +126,10 @@ def _array(
             if data is not None:
                 z, y, x = along_z[place // layer], along_y[place % layer // width], along_x[place % width]
                 here, there = (z[0], y[0], x[0]), (z[1], y[1], x[1])
-                voxels = layout.voxels(data)[there]
-                volume[here] = voxels if mask is None else mask.shown(voxels, part(box, here), layout.blank)
+                if mask is None:
+                    copy(layout.plain(data), here, there)
+                else:
+                    volume[here] = mask.shown(layout.voxels(data)[there], part(box, here), layout.blank)
     return volume
 
 
