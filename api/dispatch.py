@@ -96,9 +96,10 @@ class Dispatch:
         if found is None or target.route.mutates or found.scope != "data":
             return None
         try:
-            request = decoded_request(scope, path, self.server.config)
+            request = decoded_request(scope, path, self.server.config, target.args)
             visitor = self.server.admit(request, wait=False)
-            request = replace(request, args=target.args, visitor=visitor, admin=request.admin or visitor.admin)
+            if visitor is not EVERYBODY:
+                request = replace(request, visitor=visitor, admin=request.admin or visitor.admin)
             reply = self.server.read_at_once(found, request, AT_ONCE)
             return reply and primed(reply)
         except WouldWait:

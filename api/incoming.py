@@ -7,8 +7,9 @@ import hmac
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -34,6 +35,9 @@ __all__ = [
 
 Scope = Any
 """An ASGI scope: a dictionary whose keys the servers' own libraries each type in their way."""
+
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ClientGone(Exception):
@@ -164,8 +168,8 @@ async def _timed(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[
         raise BadRequest(f"the body did not come within {seconds:.0f} s and one for each {SLOWEST} bytes") from None
 
 
-def decoded_request(scope: Scope, path: str, config: Config) -> Request:
-    """The request as handlers see it, but for what its route says and its body."""
+def decoded_request(scope: Scope, path: str, config: Config, args: Mapping[str, str] = _NONE) -> Request:
+    """The request as handlers see it, but for its body; `args` are those of its route, where that is known."""
     query: dict[str, str] = {}
     if scope["query_string"]:
         text = scope["query_string"].decode("utf-8", "surrogateescape")
@@ -178,6 +182,7 @@ def decoded_request(scope: Scope, path: str, config: Config) -> Request:
     return Request(
         method=scope["method"],
         path=path,
+        args=args,
         query=query,
         headers=headers,
         admin=_same(query.get("admintoken", ""), config.admin_token),

@@ -47,6 +47,7 @@ __all__ = ["Catalog", "Upkeep"]
 
 _ROOTS_KEPT = 100_000
 _MEANINGS_KEPT = 10_000
+_BASES_KEPT = 10_000
 _TRIES = 20
 _PATIENCE = 3
 """Times that runs may come between a transaction and its end; then those who make runs wait for it."""
@@ -89,6 +90,8 @@ class Catalog:
         self._lock = threading.Lock()
         self._recording = threading.Lock()
         self._state = State()
+        self._pulse: bytes | None = None
+        """The store's pulse when the state was last known to be that of the database."""
         self._meanings: tuple[Mapping[str, Repo], dict[str, tuple[Repo, Version]]] = {}, {}
         """What texts mean in one state of the repos: a state is never changed, but replaced by the next."""
         self._roots: dict[tuple[bytes, str], Mapping[str, bytes]] = {}
@@ -98,12 +101,16 @@ class Catalog:
 
     def repos(self) -> Mapping[str, Repo]:
         """All repos by root UUID, as they are now."""
+        pulse = self.store.pulse.now()
+        if pulse is not None and pulse == self._pulse:
+            return self._state.repos
         rows = self.store.database.rows("SELECT value FROM counters WHERE name = 'generation'")
         generation = rows[0][0] if rows else 0
         if generation != self._state.generation:
             with self._lock:
                 if generation != self._state.generation:  # else another thread was quicker
                     self._state = load(self.store.database.reader, self.nodes, self._state)
+        self._pulse = pulse  # as it was before the question
         return self._state.repos
 
     def repo(self, root: str) -> Repo:
@@ -289,9 +296,17 @@ class Catalog:
 
     def base(self, repo: Repo, version: Version, instance: Instance) -> Base:
         """Where an instance stands at a version."""
-        staged, root = self.ground(repo, version)
-        roots = self.roots(root, instance.uuid) if root != EMPTY else {}
-        return Base(tuple(Layer(v.id, v.epoch) for v in staged), roots)
+        asked = version.uuid, instance.uuid
+        found = repo.bases.get(asked) if repo.versions.get(version.uuid) is version else None
+        if found is None:
+            staged, root = self.ground(repo, version)
+            roots = self.roots(root, instance.uuid) if root != EMPTY else {}
+            found = Base(tuple(Layer(v.id, v.epoch) for v in staged), roots)
+            if repo.versions.get(version.uuid) is version:
+                if len(repo.bases) >= _BASES_KEPT:
+                    repo.bases.clear()
+                repo.bases[asked] = found
+        return found
 
     def _unversioned_base(self, instance: Instance, number: int) -> Base:
         record, epoch = self.store.database.rows("SELECT record, epoch FROM data WHERE id = ?", (number,))[0]

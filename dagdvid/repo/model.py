@@ -104,6 +104,11 @@ class Repo:
             raise Corrupt(self.damage)
 
     @cached_property
+    def bases(self) -> dict[tuple[str, str], Any]:
+        """Of version and data UUID: where the instance stands there. Kept by `catalog` as long as this state lasts."""
+        return {}
+
+    @cached_property
     def shown(self) -> list[Version]:
         """The versions that are not hidden, in order of creation."""
         return [version for version in self.versions.values() if not version.hidden]

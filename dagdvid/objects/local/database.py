@@ -16,6 +16,8 @@ from dagdvid.errors import Corrupt, NoSpace, ReadOnly, UnavailableError
 __all__ = ["Database", "translated"]
 
 _BUSY_MS = 30_000
+_CACHE_KB = 16_384
+"""What a connection for reading keeps of the database at most."""
 _PRIMARY = 0xFF
 """The bits of an error code that name its class."""
 
@@ -52,6 +54,7 @@ class Database:
             conn.execute(f"PRAGMA synchronous = {'NORMAL' if self.relaxed else 'FULL'}")
         else:
             conn.execute("PRAGMA query_only = ON")
+            conn.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         with self._lock:
             self._open.append(conn)
         return conn

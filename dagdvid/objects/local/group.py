@@ -14,6 +14,7 @@ from dagdvid.objects.local.database import Database, translated
 from dagdvid.objects.local.flusher import Flusher
 from dagdvid.objects.local.operation import Prepared
 from dagdvid.objects.local.packs import Packs
+from dagdvid.objects.local.pulse import Pulse
 from dagdvid.objects.local.tiering import TierBuilder
 
 __all__ = ["MAX_BYTES", "MAX_GROUP", "GroupCommit", "Outcome"]
@@ -34,9 +35,10 @@ class Outcome(NamedTuple):
 class GroupCommit:
     """The only one to write packs and database. Used by one thread at a time."""
 
-    def __init__(self, database: Database, packs: Packs, pack_limit: int = PACK_LIMIT) -> None:
+    def __init__(self, database: Database, packs: Packs, pulse: Pulse, pack_limit: int = PACK_LIMIT) -> None:
         self.relaxed = database.relaxed
         """Whether `commit` returns before the disk has it."""
+        self._pulse = pulse
         self._packs = packs
         self._writer = PackWriter(packs, relaxed=database.relaxed)
         self._pack_limit = pack_limit
@@ -58,6 +60,8 @@ class GroupCommit:
             self._writer.abandon()
             failure = translated(error) if isinstance(error, Exception) else error
             return [Outcome(error=failure)] * len(group)
+        finally:
+            self._pulse.beat()
         self._flusher.committed(sum(prepared.size for prepared in group))
         self._seal(all_of_them=_any(group, "seals"))
         return self._last(group, outcomes)

@@ -25,6 +25,7 @@ from dagdvid.objects.local.lost import check_lost
 from dagdvid.objects.local.operation import Operation, Put
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.powercut import take_back
+from dagdvid.objects.local.pulse import Pulse
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Writer
 from dagdvid.objects.local.writer_client import WriterClient
@@ -136,6 +137,8 @@ class LocalStore:
         if writing:
             take_back(folder / DATABASE, folder / PACKS, files)
         self.database = Database(folder / DATABASE, readonly=not writing, relaxed=relaxed)
+        self.pulse = Pulse(folder, writing=writing)
+        """Changes with every transaction of any process."""
         self._commit: GroupCommit | None = None
         self._writer: Writer | WriterClient | None = None
         self._starting = threading.Lock()
@@ -148,11 +151,12 @@ class LocalStore:
             if writing:
                 recover(self.packs, conn)
                 self.database.disconnect(conn)
-                self._commit = GroupCommit(self.database, self.packs, pack_limit)
+                self._commit = GroupCommit(self.database, self.packs, self.pulse, pack_limit)
             elif writer is not None:
                 self._writer = WriterClient(writer)
         except Exception as error:
             self.database.close()
+            self.pulse.close()
             if (ours := translated(error)) is error:
                 raise
             raise ours from error
@@ -250,6 +254,7 @@ class LocalStore:
         self.packs.close()
         self.leases.close()
         self.database.close()
+        self.pulse.close()
 
 
 def next_value(conn: sqlite3.Connection, counter: str, step: int = 1, start: int = 0) -> int:
