@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
+from dagdvid.datatype import Instance, Snapshot
 from dagdvid.datatypes.labelmap import changing, history, knowing, sparsevol
-from dagdvid.routes import Cache, Example, Handler, Request, Right, Route
+from dagdvid.errors import BadRequest
+from dagdvid.routes import Cache, Example, Handler, Reply, Request, Right, Route
 
 __all__ = ["BODY_ROUTES"]
 
@@ -71,7 +74,7 @@ def _post(
     )
 
 
-BODY_ROUTES = (
+_OF_BODIES = (
     _get(
         "size/{label}",
         knowing.get_size,
@@ -321,3 +324,27 @@ BODY_ROUTES = (
     ),
 )
 """Rows for the datatype's table."""
+
+
+_INDEXED = frozenset(
+    {"merge", "cleave", "split", "split-supervoxel", "renumber", "maxlabel", "nextlabel", "set-nextlabel"}
+    | {"sparsevol", "sparsevol-by-point", "sparsevol-size", "sparsevol-coarse", "sparsevols-coarse"}
+)
+"""Endpoints that an instance with IndexedLabels=false refuses."""
+
+
+def _with_index(route: Route) -> Route:
+    """A route that is refused where there are no indices."""
+    handler, word = route.handler, route.segments[0]
+
+    def checked(instance: Instance, view: Snapshot, request: Request) -> Reply:
+        if not instance.config["IndexedLabels"]:
+            raise BadRequest(
+                f"data {instance.name!r} is not label indexed (IndexedLabels=false): it has no endpoint {word!r}"
+            )
+        return handler(instance, view, request)
+
+    return replace(route, handler=checked) if word in _INDEXED else route
+
+
+BODY_ROUTES = tuple(map(_with_index, _OF_BODIES))

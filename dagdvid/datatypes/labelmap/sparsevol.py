@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dagdvid.datatype import Instance, Snapshot
 from dagdvid.datatypes.grid import SPACE
-from dagdvid.datatypes.labelmap import bodies
+from dagdvid.datatypes.labelmap import bodies, pyramid
 from dagdvid.datatypes.labelmap.asked import label_of
 from dagdvid.datatypes.labelmap.extent import Bounds, Lies, bounds_of, coarse_runs, where
 from dagdvid.datatypes.labelmap.index import tables
@@ -133,9 +133,10 @@ Placed = tuple[tuple[int, int, int], bytes]
 
 def _stored(view: Snapshot, wanted: Wanted, blocks: NDArray[np.int64]) -> Iterator[Placed]:
     """Those of some blocks that are stored, all of one moment."""
-    located = view.locate(SPACE, morton.encode_keys(blocks, wanted.scale))
+    keys = morton.encode_keys(blocks, wanted.scale)
+    located = view.locate(SPACE, keys)
     for at in range(0, len(blocks), _BATCH):
-        found = view.load(located[at : at + _BATCH])
+        found = pyramid.load(view, wanted.layout, keys[at : at + _BATCH], located[at : at + _BATCH])
         for (x, y, z), data in zip(blocks[at : at + _BATCH].tolist(), found, strict=True):
             if data is not None:
                 yield (z, y, x), data

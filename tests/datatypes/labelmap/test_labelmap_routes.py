@@ -208,6 +208,19 @@ def test_settings_that_make_no_sense_are_refused(seg, wrong):
         seg.api("POST", f"/api/repo/{seg.uuid}/instance", asked)
 
 
+@pytest.mark.parametrize(
+    "path", ["sparsevol/1", "sparsevol-coarse/1", "sparsevol-by-point/1_1_1", "maxlabel", "nextlabel"]
+)
+def test_bodies_are_unknown_where_there_is_no_index(new_data, path):
+    data = new_data("labelmap", BlockSize=f"{EDGE},{EDGE},{EDGE}", IndexedLabels="false")
+    data.post(f"raw/0_1_2/{SIZE}/0_0_0", cube().tobytes())
+    assert data.get(f"raw/0_1_2/{SIZE}/0_0_0") == cube().tobytes()
+    assert json.loads(data.get("existing-labels")) == []
+    for method, at in (("GET", path), ("POST", "merge"), ("POST", "cleave/1")):
+        with pytest.raises(BadRequest, match="IndexedLabels"):
+            data.ask(method, at, b"[1,2]")
+
+
 def test_other_compressions_take_voxels_but_no_blocks(new_data):
     data = new_data("labelmap", BlockSize=f"{EDGE},{EDGE},{EDGE}", Compression="lz4")
     data.post(f"raw/0_1_2/{SIZE}/0_0_0", cube().tobytes())
