@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dagdvid.errors import DagdvidError, DamageError
+from dagdvid.errors import DagdvidError, DamageError, StaleRead
 from dagdvid.objects.local.turns import take_turn
 from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
@@ -82,7 +82,10 @@ class Upkeep:
         """As `catalog.Upkeep`. It is done once the instance is left in peace for a moment."""
 
         def work(catalog: Catalog, pause: Pause) -> None:
-            _compute(catalog, root, version, data, pause)
+            try:
+                _compute(catalog, root, version, data, pause)
+            except StaleRead:  # somebody writes again
+                self.deferred(root, version, data)
 
         self._add(f"what was put off of instance {data} in version {version}", work, QUIET)
 
