@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from dagdvid.errors import BadRequest
 from dagdvid.objects.codecs import Codec, decode
@@ -20,6 +20,7 @@ from dagdvid.words import CommandTable
 __all__ = [
     "MAX_KEY",
     "Codec",
+    "Comparing",
     "Datatype",
     "Differ",
     "Instance",
@@ -238,6 +239,17 @@ class Differ(Protocol):
 
     def summary(self) -> dict[str, Any]:
         """Members for the end of the answer, over all that was described."""
+
+
+@runtime_checkable
+class Comparing(Differ, Protocol):
+    """A differ that looks at values, too."""
+
+    compares: frozenset[str]
+    """The key spaces whose values it looks at."""
+
+    def compare(self, space: str, key: bytes, before: bytes | None, after: bytes | None) -> dict[str, Any]:
+        """Further members of what `describe` says of a key."""
 
 
 class Datatype(ABC):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dagdvid.datatype import Instance
+from dagdvid.datatype import Comparing, Instance
 from dagdvid.errors import BadRequest, KeyAbsent, UnknownName
 from dagdvid.registry import datatype
 from dagdvid.repo.blobstore import get_blob, put_blob
@@ -190,6 +190,9 @@ def _diff_instance(instance: Instance, a: VersionSnapshot, b: VersionSnapshot) -
         if described is not None:
             kind = kind_of(change)
             counts.add(kind)
+            if isinstance(differ, Comparing) and space in differ.compares:
+                values = (view.load([value])[0] for view, value in zip((a, b), change[1:], strict=True))
+                described |= differ.compare(space, change[0], *values)
             yield between + _json({"change": kind} | described)
             between = ","
     yield "]," + _json(vars(counts) | differ.summary())[1:]

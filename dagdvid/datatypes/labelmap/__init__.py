@@ -7,11 +7,12 @@ from typing import Any
 
 from dagdvid.datatype import Datatype, Differ, Instance, Snapshot, Txn
 from dagdvid.datatypes import extents, volumes
-from dagdvid.datatypes.blockdiff import BlockDiffer, block_key, blocks_between
+from dagdvid.datatypes.blockdiff import block_key, blocks_between
 from dagdvid.datatypes.grid import SPACE, extent_of_keys
 from dagdvid.datatypes.labelmap import pyramid
 from dagdvid.datatypes.labelmap.bodies import SPACES
 from dagdvid.datatypes.labelmap.body_routes import BODY_ROUTES
+from dagdvid.datatypes.labelmap.diff import LabelDiffer
 from dagdvid.datatypes.labelmap.maxima import max_label
 from dagdvid.datatypes.labelmap.oplog import shown
 from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, layout, levels
@@ -89,8 +90,8 @@ class LabelMap(Datatype):
         return blocks_between(first, last)
 
     def differ(self, instance: Instance) -> Differ:
-        """Changed blocks and their boxes."""
-        return BlockDiffer(Point(*instance.config["BlockSize"]))
+        """Changed blocks, supervoxels and bodies."""
+        return LabelDiffer(Point(*instance.config["BlockSize"]))
 
 
 LABELMAP = LabelMap()
