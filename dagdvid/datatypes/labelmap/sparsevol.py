@@ -146,9 +146,9 @@ def _runs(view: Snapshot, wanted: Wanted, lies: Lies, blocks: NDArray[np.int64])
     """The runs of voxels, row of blocks by row of blocks; those of neighbours in x are joined."""
     bounds = wanted.bounds if wanted.exact else Bounds()
     edge = wanted.layout.block
-    for _, row in groupby(_stored(view, wanted, blocks), lambda placed: placed[0][:2]):
-        parts = [runs.in_block(data, lies.supervoxels, (x * edge.x, y * edge.y, z * edge.z)) for (z, y, x), data in row]
-        found = parts[0] if len(parts) == 1 else runs.join(np.concatenate(parts))
+    for (z, y), row in groupby(_stored(view, wanted, blocks), lambda placed: placed[0][:2]):
+        placed = [(x, data) for (_, _, x), data in row]
+        found = runs.in_row(placed, lies.supervoxels, (0, y * edge.y, z * edge.z))
         yield runs.clip(found, bounds.first, bounds.last) if bounds.given else found
 
 

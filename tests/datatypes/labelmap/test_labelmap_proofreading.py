@@ -121,6 +121,10 @@ def check(seg: Seg, model: Model) -> None:
         volume = read_rles(seg.ask("GET", f"sparsevol/{label}")[1])
         mask = runs.of_mask(np.isin(model.volume, list(bodies[label])), (-16, 0, 0))
         assert np.array_equal(runs.join(volume), mask)
+        half = np.frombuffer(seg.ask("GET", "raw/0_1_2/16_16_16/-8_0_0", scale="1", supervoxels="true")[1], "<u8")
+        mask = runs.of_mask(np.isin(half.reshape(16, 16, 16), list(bodies[label])), (-8, 0, 0))
+        halved = seg.ask("GET", f"sparsevol/{label}", scale="1", format="srles")[1]
+        assert np.array_equal(runs.join(np.frombuffer(halved, "<i4").reshape(-1, 4).astype(np.int64)), mask)
 
 
 def rows(index: Any) -> set[tuple[int, ...]]:
