@@ -195,6 +195,16 @@ class Txn(Snapshot, Protocol):
             BadRequest: a name that is empty or has a slash.
         """
 
+    @property
+    def followed(self) -> bool:
+        """Whether an instance is synced with this one, so that `tell` reaches somebody."""
+
+    def tell(self, event: object) -> None:
+        """Have the instances that are synced with this one do at once what an event means to them (`Datatype.follow`).
+
+        What they change becomes visible together with this transaction, or not at all.
+        """
+
     def log(self, record: Mapping[str, Any]) -> bytes:
         """Add a record (JSON without floats) to the instance's mutation log, under the repo's next mutation id.
 
@@ -334,6 +344,13 @@ class Datatype(ABC):
         Its id stands in it as `mutation`.
         """
         return [dict(record)]
+
+    def follow(self, instance: Instance, txn: Txn, source: Snapshot, event: object) -> None:  # noqa: B027
+        """What an instance does when one that it is synced with tells of an event (`syncs_with`).
+
+        txn: on the follower itself, part of the transaction of the other. source: the other, with what it has changed
+        so far. Events that a type does not know are none of its business. Those of labels: `datatypes.labelevents`.
+        """
 
     def find_key(self, instance: Instance, text: str) -> tuple[str, bytes]:  # noqa: ARG002
         """The key space and the key that a person means, written as the differ shows it.

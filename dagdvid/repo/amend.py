@@ -11,8 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
-from dagdvid.datatype import Instance
 from dagdvid.errors import Locked, RefMoved, StaleRead
 from dagdvid.objects.blobs import make_value
 from dagdvid.objects.ids import ObjectType
@@ -36,8 +36,10 @@ from dagdvid.repo.txn import VersionTxn
 
 __all__ = ["amend", "descendants", "ready"]
 
-Changes = Mapping[str, Mapping[bytes, Value | None]]
-"""New values by key space and key; None where the key is removed."""
+Place = tuple[str, str]
+"""Data UUID and key space."""
+Changes = Mapping[Place, Mapping[bytes, Value | None]]
+"""New values by place and key; None where the key is removed."""
 
 
 def ready(catalog: Catalog, root: str, uuid: str) -> tuple[Repo, Version]:
@@ -71,27 +73,33 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
     Raises:
         StaleRead: anything in the repo moved meanwhile: run it again.
     """
-    repo, instance = txn.home, txn.instance
-    given = list(chain.from_iterable(next_ids(catalog, repo, MUTATION, len(txn.logged)))) if txn.logged else []
-    changes = {space: dict(changed) for space, changed in txn.changes.items()}
-    for number, (mark, value) in zip(given, txn.logged, strict=True):
-        prefix = number.to_bytes(LOG_KEY // 2, "big")
-        changes.setdefault(LOG, {})[prefix + mark] = value
-        if datatype(instance.typename).marks:
-            changes.setdefault(MARKS, {})[mark] = prefix
-    work = _Work(catalog, repo, instance)
+    repo, members = txn.home, list(txn.party.values())
+    changes: dict[Place, dict[bytes, Value | None]] = {}
+    facts: dict[str, Any] = {}
+    parts: list[Operation] = []
+    ids: dict[VersionTxn, list[int]] = {}
+    for each in members:
+        numbers = each.numbers()
+        parts += [numbers] if numbers else []
+        facts |= each.properties
+        if each.instance.versioned:
+            ids[each] = list(
+                chain.from_iterable(next_ids(catalog, repo, MUTATION, len(each.logged))) if each.logged else ()
+            )
+            changes |= _changes(each, ids[each])
+        elif stage := each.stage(0):
+            parts.append(stage)
+    work = _Work(catalog, repo)
     moves = work.propagate(version, changes) if changes else None
-    facts = dict(txn.properties)
-    numbers = txn.numbers()
-    parts: list[Operation] = [numbers] if numbers else []
     if moves is not None and (moves.commits or moves.bases):
-        keys = sum(len(changed) for changed in txn.changes.values())
-        line = f"Amended {keys} keys of {instance.name} in locked version {version.uuid}"
-        others = len(moves.commits) - 1
-        line += f" and made {others} after it anew" if others else ""
-        facts |= log_facts([f"{line}, by {user}" if user else line])
-        objects = [*txn.objects, *work.objects, *work.writer.take()]
-        parts.append(replace(moves, objects=objects))
+        for each in members if len(members) == 1 else [each for each in members if each.changes]:
+            keys = sum(len(changed) for changed in each.changes.values())
+            line = f"Amended {keys} keys of {each.instance.name} in locked version {version.uuid}"
+            others = len(moves.commits) - 1
+            line += f" and made {others} after it anew" if others else ""
+            facts |= log_facts([f"{line}, by {user}" if user else line])
+        objects = [item for each in members if each.instance.versioned for item in each.objects]
+        parts.append(replace(moves, objects=[*objects, *work.objects, *work.writer.take()]))
     if facts:
         parts.append(catalog.record_change(repo, facts, user))
     if not parts:
@@ -100,7 +108,20 @@ def amend(catalog: Catalog, txn: VersionTxn, version: Version, user: str = "") -
         catalog.store.run(Together(parts))
     except RefMoved:
         raise StaleRead("the repo changed while a locked version was amended") from None
-    txn.given = given
+    for each, given in ids.items():
+        each.given = given
+
+
+def _changes(txn: VersionTxn, given: Sequence[int]) -> dict[Place, dict[bytes, Value | None]]:
+    """What a transaction changes, its records of the mutation log among it."""
+    uuid = txn.instance.uuid
+    changes: dict[Place, dict[bytes, Value | None]] = {(uuid, s): dict(changed) for s, changed in txn.changes.items()}
+    for number, (mark, value) in zip(given, txn.logged, strict=True):
+        prefix = number.to_bytes(LOG_KEY // 2, "big")
+        changes.setdefault((uuid, LOG), {})[prefix + mark] = value
+        if datatype(txn.instance.typename).marks:
+            changes.setdefault((uuid, MARKS), {})[mark] = prefix
+    return changes
 
 
 @dataclass(frozen=True)
@@ -141,12 +162,9 @@ class Rebind:
 class _Work:
     """One amendment under way."""
 
-    def __init__(self, catalog: Catalog, repo: Repo, instance: Instance) -> None:
+    def __init__(self, catalog: Catalog, repo: Repo) -> None:
         self.catalog = catalog
         self.repo = repo
-        self.instance = instance
-        self.key = bytes.fromhex(instance.uuid)
-        self.settings = datatype(instance.typename).content_settings(instance.config)
         self.writer = NodeWriter(catalog.nodes)
         self.objects: list[Object] = []
 
@@ -166,10 +184,10 @@ class _Work:
             before = read_commit(self.catalog.nodes, each.commit) if each.commit is not None else None
             root = before.root if before else each.base
             old = self._held(root or EMPTY, changes)
-            here = {space: dict.fromkeys(values) for space, values in changes.items()}
+            here = {place: dict.fromkeys(values) for place, values in changes.items()}
             if each.uuid != version.uuid:
                 here = _inherited(old, [held[p] for p in each.parents if p in held])
-            held[each.uuid] = {space: {key: old[space][key] for key in keys} for space, keys in here.items()}
+            held[each.uuid] = {place: {key: old[place][key] for key in keys} for place, keys in here.items()}
             after = self._edited(root or EMPTY, here, changes)
             if before is None:
                 bases.append((each.id, after))
@@ -179,30 +197,34 @@ class _Work:
                     commits[each.uuid] = each.id, each.commit, made
         return Rebind(self.repo.id, self.repo.generation, tuple(commits.values()), bases, stirred)
 
-    def _held(self, root: bytes, changes: Changes) -> dict[str, dict[bytes, Value | None]]:
+    def _held(self, root: bytes, changes: Changes) -> dict[Place, dict[bytes, Value | None]]:
         """What a version tree has under the keys that change."""
-        roots = self.catalog.roots(root, self.instance.uuid) if root != EMPTY else {}
         found = {}
-        for space, changed in changes.items():
+        for (uuid, space), changed in changes.items():
+            roots = self.catalog.roots(root, uuid) if root != EMPTY else {}
             keys = sorted(changed)
             values = tree.get_many(self.catalog.nodes, roots.get(space, EMPTY), keys)
-            found[space] = dict(zip(keys, values, strict=True))
+            found[uuid, space] = dict(zip(keys, values, strict=True))
         return found
 
-    def _edited(self, root: bytes, here: Mapping[str, Iterable[bytes]], changes: Changes) -> bytes:
+    def _edited(self, root: bytes, here: Mapping[Place, Iterable[bytes]], changes: Changes) -> bytes:
         """A version tree with the changes made to those keys."""
-        content = content_of(self.catalog.nodes, root, self.instance.uuid) if root != EMPTY else None
-        roots = dict(content.roots) if content else {}
-        for space, keys in here.items():
-            edits = [(key, changes[space][key]) for key in sorted(keys)]
-            roots[space] = edit.apply(self.writer, roots.get(space, EMPTY), edits)
-        settings = content.settings if content else self.settings
-        made = Content(self.instance.typename, settings, roots)
-        value = None
-        if any(space_root != EMPTY for space_root in roots.values()):
-            value, objects = make_value(self.key, made.encode())
-            self.objects += objects
-        return edit.apply(self.writer, root, [(self.key, value)])
+        made = []
+        for uuid in sorted({uuid for uuid, _ in here}):
+            instance = self.repo.by_data_uuid[uuid]
+            content = content_of(self.catalog.nodes, root, uuid) if root != EMPTY else None
+            roots = dict(content.roots) if content else {}
+            for space, keys in ((space, keys) for (owner, space), keys in here.items() if owner == uuid):
+                edits = [(key, changes[uuid, space][key]) for key in sorted(keys)]
+                roots[space] = edit.apply(self.writer, roots.get(space, EMPTY), edits)
+            plain = datatype(instance.typename).content_settings(instance.config)
+            after = Content(instance.typename, content.settings if content else plain, roots)
+            value = None
+            if any(space_root != EMPTY for space_root in roots.values()):
+                value, objects = make_value(bytes.fromhex(uuid), after.encode())
+                self.objects += objects
+            made.append((bytes.fromhex(uuid), value))
+        return edit.apply(self.writer, root, made)
 
     def _commit(
         self, before: Commit, version: Version, root: bytes, moved: Mapping[str, tuple[int, bytes, bytes]]
@@ -218,12 +240,12 @@ class _Work:
 
 
 def _inherited(
-    old: Mapping[str, Mapping[bytes, Value | None]], parents: Sequence[Changes]
-) -> dict[str, dict[bytes, None]]:
+    old: Mapping[Place, Mapping[bytes, Value | None]], parents: Sequence[Changes]
+) -> dict[Place, dict[bytes, None]]:
     """The keys under which a version had what one of its parents had, of those that changed there."""
-    found: dict[str, dict[bytes, None]] = {}
+    found: dict[Place, dict[bytes, None]] = {}
     for held in parents:
-        for space, values in held.items():
-            same = [key for key, value in values.items() if old[space][key] == value]
-            found.setdefault(space, {}).update(dict.fromkeys(same))
+        for place, values in held.items():
+            same = [key for key, value in values.items() if old[place][key] == value]
+            found.setdefault(place, {}).update(dict.fromkeys(same))
     return found

@@ -169,7 +169,20 @@ class Catalog:
         """An instance at a version, for writing; `commit_txn` makes the changes."""
         txn = self._about(VersionTxn(*self._view(repo, version, instance)), repo, version, instance)
         txn.pool = self.pool
+        txn.followers = lambda: self._followers(repo, version, txn)
         return txn
+
+    def _followers(self, repo: Repo, version: Version, txn: VersionTxn) -> list[VersionTxn]:
+        """Transactions on the instances that are synced with that of another one, which they are made together with."""
+        found = []
+        for other in repo.instances.values():
+            if txn.instance.uuid in other.synced:
+                if other.uuid not in txn.party:
+                    joined = self.txn(repo, version, other)
+                    joined.party = txn.party
+                    txn.party[other.uuid] = joined
+                found.append(txn.party[other.uuid])
+        return found
 
     def _about(self, view: View, repo: Repo, version: Version, instance: Instance) -> View:
         """A view that knows what is around it."""
@@ -194,32 +207,36 @@ class Catalog:
             Locked: the version was committed meanwhile.
             StaleRead: what the transaction read has changed: run it again.
         """
-        stage = txn.stage(version.id if txn.instance.versioned else 0, sealed=sealed)
-        parts: list[Operation] = [self.record_change(txn.home, txn.properties, user)] if txn.properties else []
-        if stage is None and not parts:
-            return
+        members = txn.party.values()
+        stages = {each: each.stage(version.id if each.instance.versioned else 0, sealed=sealed) for each in members}
+        facts = {key: value for each in members for key, value in each.properties.items()}
+        parts: list[Operation] = [self.record_change(txn.home, facts, user)] if facts else []
         with ExitStack() as turn:
-            if stage is not None and stage.runs:
+            if any(stage.runs for stage in stages.values() if stage):
                 turn.enter_context(with_others(self.store.folder))
             for tried in range(_TRIES):
                 if tried == _PATIENCE:
                     turn.close()
                     turn.enter_context(undisturbed(self.store.folder))
                 if tried:
-                    txn.confirm()
-                    stage = stage and txn.again(stage)
-                operations = parts if stage is None else [*parts, stage]
+                    for each, stage in stages.items():
+                        each.confirm()
+                        stages[each] = stage and each.again(stage)
+                operations = [*parts, *(stage for stage in stages.values() if stage)]
+                if not operations:
+                    return
                 try:
-                    given = self.store.run(Together(operations))
+                    given = self.store.run(Together(operations))[len(parts) :]
                 except Unconfirmed:
                     continue
                 except RefMoved:
                     raise StaleRead("the repo record has changed meanwhile") from None
-                txn.given = given[-1] if stage is not None else []
                 break
             else:
                 raise StaleRead("what the request read keeps moving; try again")
-        self._count(txn, stage)
+        for each, stage in stages.items():
+            each.given = given.pop(0) if stage else []
+            self._count(each, stage)
 
     def _count(self, txn: VersionTxn, stage: Stage | None) -> None:
         """Let the upkeep know how much was staged."""
@@ -234,7 +251,7 @@ class Catalog:
 
         None where more is to be done: properties change, `on_log` must know of it, or runs wait for others.
         """
-        if txn.properties or (self.on_log is not None and txn.logged):
+        if txn.properties or len(txn.party) > 1 or (self.on_log is not None and txn.logged):
             return None
         operation = txn.stage(version.id if txn.instance.versioned else 0)
         if operation is not None:

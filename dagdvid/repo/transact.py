@@ -50,10 +50,11 @@ def transact(
             repo, version = amend.ready(catalog, repo.root, version.uuid)
         txn = catalog.txn(repo, version, instance)
         result = run(instance, txn)
-        for content in txn.kept:
-            put_blob(catalog, repo, content)
-        if amending:
-            compute_within(txn)
+        for each in txn.party.values():
+            for content in each.kept:
+                put_blob(catalog, repo, content)
+            if amending:
+                compute_within(each)
         try:
             if amending:
                 amend.amend(catalog, txn, version, user)
@@ -61,7 +62,8 @@ def transact(
                 catalog.commit_txn(txn, version, user)
         except StaleRead:
             continue
-        if catalog.on_log is not None and txn.logged:
-            catalog.on_log(repo, version, instance)
+        for each in txn.party.values():
+            if catalog.on_log is not None and each.logged:
+                catalog.on_log(repo, version, each.instance)
         return result
     raise StaleRead("others keep changing what the request reads; try again")

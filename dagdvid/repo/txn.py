@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import chain
@@ -50,6 +50,10 @@ class VersionTxn(VersionSnapshot):
         """Facts about the instance to change in the repo record, by key."""
         self.given: Sequence[int] = ()
         """The mutation ids of what was logged, once the changes are made."""
+        self.followers: Callable[[], Sequence[VersionTxn]] = tuple
+        """Gives transactions on the instances that are synced with this one; set by the owner."""
+        self.party: dict[str, VersionTxn] = {self.instance.uuid: self}
+        """The transactions that are made together with this one, itself among them, by data UUID."""
         self.kept: list[bytes] = []
         """Contents for the blobstore."""
         self._labels: list[range] = []
@@ -91,6 +95,16 @@ class VersionTxn(VersionSnapshot):
         for item in objects:
             self._objects[item.id] = item
         return mark
+
+    @property
+    def followed(self) -> bool:
+        """Whether somebody is told."""
+        return bool(self.followers())
+
+    def tell(self, event: object) -> None:
+        """Tell followers of an event."""
+        for follower in self.followers():
+            datatype(follower.instance.typename).follow(follower.instance, follower, self, event)
 
     def keep(self, content: bytes) -> str:
         """Keep content in the blobstore."""

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Logged, Snapshot
+from dagdvid.datatypes.labelevents import Cleave, Merge, Operation, Renumber, Split, SplitSupervoxel
 from dagdvid.datatypes.labelmap import bodies, counts
 from dagdvid.datatypes.labelmap.counts import Table
 from dagdvid.datatypes.labelmap.index import Changed, last_changes
-from dagdvid.datatypes.labelmap.oplog import Cleave, Merge, Operation, Renumber, Split, SplitSupervoxel, parse
+from dagdvid.datatypes.labelmap.oplog import parse
 from dagdvid.interchange.labelindex import LabelIndex
 from dagdvid.kernels import morton
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dagdvid.datatype import Snapshot, Txn
 from dagdvid.datatypes.grid import SPACE
+from dagdvid.datatypes.labelevents import Block, Written
 from dagdvid.datatypes.labelmap import bodies, pyramid
 from dagdvid.datatypes.labelmap.properties import Layout
 from dagdvid.geometry import Point
@@ -54,14 +55,25 @@ def mapped(view: Snapshot, blocks: Sequence[bytes | None]) -> list[bytes | None]
 
 
 def store(
-    txn: Txn, layout: Layout, scale: int, blocks: Iterable[Incoming], *, index: bool = True, downres: bool = True
+    txn: Txn,
+    layout: Layout,
+    scale: int,
+    blocks: Iterable[Incoming],
+    *,
+    index: bool = True,
+    downres: bool = True,
+    tell: bool = True,
 ) -> None:
     """Store blocks, each place once. At scale 0, the indices follow, and the coarser scales if that is asked for.
+
+    tell: those who follow the instance are told.
 
     Raises:
         BadRequest: a block that no key can name.
     """
     changed: list[Point] = []
+    told: list[Block] = []
+    followed = scale == 0 and tell and txn.followed
 
     def stored() -> Iterator[tuple[Point, Counted, bytes | None]]:
         for batch in _batches(blocks):
@@ -70,6 +82,8 @@ def store(
             fresh = [at for at, block in enumerate(batch) if block.content.data != before[at]]
             txn.put_many(SPACE, ((keys[at], batch[at].content.data) for at in fresh), layout.codec)
             changed.extend(batch[at].place for at in fresh)
+            if followed:
+                told.extend(_told(batch[at], before[at]) for at in fresh)
             for block, old in zip(batch, before, strict=True):
                 yield *block, old
 
@@ -80,6 +94,14 @@ def store(
             pass
     if scale == 0 and downres and changed:
         pyramid.put_off(txn, layout, changed)
+    for ingest in (True, False):
+        written = [block for block in told if (block.before is None) is ingest]
+        if written:
+            txn.tell(Written(written, ingest))
+
+
+def _told(block: Incoming, before: bytes | None) -> Block:
+    return Block((block.place.x, block.place.y, block.place.z), before, block.content.data)
 
 
 def _batches(blocks: Iterable[Incoming]) -> Iterator[list[Incoming]]:

@@ -65,7 +65,7 @@ def post_cleave(instance: Instance, txn: Txn, request: Request) -> Reply:  # noq
     """POST cleave/{label}."""
     label = label_of(request)
     made = cleave(txn, label, labels_of(request.body, "POST cleave"), who_of(request))
-    return with_mutation(CleavedLabel=made.label)
+    return with_mutation(CleavedLabel=made)
 
 
 def post_renumber(instance: Instance, txn: Txn, request: Request) -> Reply:  # noqa: ARG001

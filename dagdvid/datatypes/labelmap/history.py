@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from dagdvid.datatype import Instance, Snapshot
+from dagdvid.datatypes.labelevents import Cleave, Merge, Operation, Split, SplitSupervoxel
 from dagdvid.datatypes.labelmap import bodies
 from dagdvid.datatypes.labelmap.asked import array, label_of
 from dagdvid.datatypes.labelmap.bodies import BODIES
 from dagdvid.datatypes.labelmap.counts import SUPERVOXELS, key_of
 from dagdvid.datatypes.labelmap.mapping import mapped
-from dagdvid.datatypes.labelmap.oplog import Cleave, Merge, Operation, Split, SplitSupervoxel, parse
+from dagdvid.datatypes.labelmap.oplog import parse
 from dagdvid.errors import BadRequest
 from dagdvid.routes import Reply, Request, json_reply, text_reply
 

@@ -7,30 +7,18 @@ base64 of their differences, u64 each.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Txn
+from dagdvid.datatypes.labelevents import Cleave, Merge, Operation, Renumber, Split, SplitSupervoxel
 from dagdvid.errors import Corrupt
 from dagdvid.routes import Request
 
-__all__ = [
-    "Cleave",
-    "Merge",
-    "Operation",
-    "Renumber",
-    "Split",
-    "SplitSupervoxel",
-    "Who",
-    "log",
-    "parse",
-    "shown",
-    "who_of",
-]
+__all__ = ["Who", "log", "parse", "shown", "who_of"]
 
 _BIG = 1 << 63
 
@@ -47,160 +35,89 @@ def who_of(request: Request) -> Who:
     return Who(request.user, request.app)
 
 
-@dataclass(frozen=True)
-class Merge:
-    """Bodies that became part of another."""
-
-    target: int
-    labels: Sequence[int]
-    supervoxels: Sequence[NDArray[np.uint64]]
-    """What each of them had, ascending."""
-
-    def members(self) -> dict[str, Any]:
-        """Those of the record."""
-        return {
-            "action": "merge",
-            "target": _number(self.target),
-            "labels": _numbers(self.labels),
-            "supervoxels": _packed(np.concatenate(self.supervoxels)),
-            "counts": [len(part) for part in self.supervoxels],
-        }
-
-    def shown(self) -> dict[str, Any]:
-        """DVID's members."""
-        return {"Action": "merge-complete", "Target": self.target, "Labels": list(self.labels)}
-
-
-@dataclass(frozen=True)
-class Cleave:
-    """Supervoxels that became a body."""
-
-    body: int
-    made: int
-    supervoxels: Sequence[int]
-    voxels: int
-    rest: int
-    """Voxels that the body has left."""
-
-    def members(self) -> dict[str, Any]:
-        """Those of the record."""
-        return {
-            "action": "cleave",
-            "body": _number(self.body),
-            "made": _number(self.made),
-            "supervoxels": _numbers(self.supervoxels),
-            "sizes": [self.voxels, self.rest],
-        }
-
-    def shown(self) -> dict[str, Any]:
-        """DVID's members."""
-        return {
-            "Action": "cleave-complete",
-            "OrigLabel": self.body,
-            "CleavedLabel": self.made,
-            "CleavedSupervoxels": list(self.supervoxels),
-            "CleavedSize": self.voxels,
-            "RemainSize": self.rest,
-        }
-
-
-@dataclass(frozen=True)
-class Renumber:
-    """A body that got another label."""
-
-    new: int
-    old: int
-
-    def members(self) -> dict[str, Any]:
-        """Those of the record."""
-        return {"action": "renumber", "new": _number(self.new), "old": _number(self.old)}
-
-    def shown(self) -> dict[str, Any]:
-        """DVID's members."""
-        return {"Action": "renumber-complete", "NewLabel": self.new, "OrigLabel": self.old}
-
-
-@dataclass(frozen=True)
-class SplitSupervoxel:
-    """A supervoxel that became two."""
-
-    body: int
-    supervoxel: int
-    split: int
-    remain: int
-    voxels: int
-    """Of the split one."""
-    rest: int
-    """Of the remaining one."""
-    rles: str
-    """Where the split one's sparse volume is kept: its reference in the blobstore."""
-
-    def members(self) -> dict[str, Any]:
-        """Those of the record."""
-        return {
-            "action": "split-supervoxel",
-            "body": _number(self.body),
-            "supervoxel": _number(self.supervoxel),
-            "split": _number(self.split),
-            "remain": _number(self.remain),
-            "sizes": [self.voxels, self.rest],
-            "rles": self.rles,
-        }
-
-    def shown(self) -> dict[str, Any]:
-        """DVID's members."""
-        return {
-            "Action": "split-supervoxel-complete",
-            "Supervoxel": self.supervoxel,
-            "Body": self.body,
-            "SplitSupervoxel": self.split,
-            "RemainSupervoxel": self.remain,
-            "Split": self.rles,
-            "SplitSize": self.voxels,
-            "RemainSize": self.rest,
-        }
-
-
-@dataclass(frozen=True)
-class Split:
-    """Voxels of a body that became one, with its supervoxels split where the cut goes through them."""
-
-    body: int
-    made: int
-    supervoxels: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    """For each that was split: what became of the part that was cut off, and of the rest."""
-    rles: str = ""
-
-    def members(self) -> dict[str, Any]:
-        """Those of the record."""
-        rows = [_numbers([old, *parts]) for old, parts in sorted(self.supervoxels.items())]
-        return {
-            "action": "split",
-            "body": _number(self.body),
-            "made": _number(self.made),
-            "supervoxels": rows,
-            "rles": self.rles,
-        }
-
-    def shown(self) -> dict[str, Any]:
-        """DVID's members."""
-        splits = {str(old): {"Split": split, "Remain": rest} for old, (split, rest) in self.supervoxels.items()}
-        return {
-            "Action": "split-complete",
-            "Target": self.body,
-            "NewLabel": self.made,
-            "Split": self.rles,
-            "SVSplits": splits,
-        }
-
-
-Operation = Merge | Cleave | Renumber | SplitSupervoxel | Split
-
-
 def log(txn: Txn, operation: Operation, who: Who) -> bytes:
     """Add the record of an operation; its mark."""
     asked = {name: text for name, text in zip(("user", "app"), who, strict=True) if text}
-    return txn.log({**operation.members(), **asked})
+    return txn.log({**_members(operation), **asked})
+
+
+def _members(operation: Operation) -> dict[str, Any]:
+    """The members of a record."""
+    match operation:
+        case Merge():
+            return {
+                "action": "merge",
+                "target": _number(operation.target),
+                "labels": _numbers(operation.labels),
+                "supervoxels": _packed(np.concatenate(operation.supervoxels)),
+                "counts": [len(part) for part in operation.supervoxels],
+            }
+        case Cleave():
+            return {
+                "action": "cleave",
+                "body": _number(operation.body),
+                "made": _number(operation.made),
+                "supervoxels": _numbers(operation.supervoxels),
+                "sizes": [operation.voxels, operation.rest],
+            }
+        case Renumber():
+            return {"action": "renumber", "new": _number(operation.new), "old": _number(operation.old)}
+        case SplitSupervoxel():
+            return {
+                "action": "split-supervoxel",
+                "body": _number(operation.body),
+                "supervoxel": _number(operation.supervoxel),
+                "split": _number(operation.split),
+                "remain": _number(operation.remain),
+                "sizes": [operation.voxels, operation.rest],
+                "rles": operation.rles,
+            }
+        case Split():
+            return {
+                "action": "split",
+                "body": _number(operation.body),
+                "made": _number(operation.made),
+                "supervoxels": [_numbers([old, *parts]) for old, parts in sorted(operation.supervoxels.items())],
+                "rles": operation.rles,
+            }
+
+
+def _shown(operation: Operation) -> dict[str, Any]:
+    """DVID's members."""
+    match operation:
+        case Merge():
+            return {"Action": "merge-complete", "Target": operation.target, "Labels": list(operation.labels)}
+        case Cleave():
+            return {
+                "Action": "cleave-complete",
+                "OrigLabel": operation.body,
+                "CleavedLabel": operation.made,
+                "CleavedSupervoxels": list(operation.supervoxels),
+                "CleavedSize": operation.voxels,
+                "RemainSize": operation.rest,
+            }
+        case Renumber():
+            return {"Action": "renumber-complete", "NewLabel": operation.new, "OrigLabel": operation.old}
+        case SplitSupervoxel():
+            return {
+                "Action": "split-supervoxel-complete",
+                "Supervoxel": operation.supervoxel,
+                "Body": operation.body,
+                "SplitSupervoxel": operation.split,
+                "RemainSupervoxel": operation.remain,
+                "Split": operation.rles,
+                "SplitSize": operation.voxels,
+                "RemainSize": operation.rest,
+            }
+        case Split():
+            pairs = operation.supervoxels.items()
+            return {
+                "Action": "split-complete",
+                "Target": operation.body,
+                "NewLabel": operation.made,
+                "Split": operation.rles,
+                "SVSplits": {str(old): {"Split": split, "Remain": rest} for old, (split, rest) in pairs},
+            }
 
 
 def parse(record: Mapping[str, Any]) -> Operation:
@@ -241,7 +158,7 @@ def shown(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """DVID's object of a record (what it sends as *-complete)."""
     names = (("User", "user"), ("App", "app"), ("MutationID", "mutation"))
     who = {name: record[key] for name, key in names if key in record}
-    return [parse(record).shown() | who]
+    return [_shown(parse(record)) | who]
 
 
 def _number(label: int) -> int | str:

@@ -7,33 +7,26 @@ block and no entry of the indices changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Txn
+from dagdvid.datatypes.labelevents import Cleave, Merge, Renumber
 from dagdvid.datatypes.labelmap import bodies, counts, members
 from dagdvid.datatypes.labelmap.bodies import POSTED, Body, Posted
 from dagdvid.datatypes.labelmap.counts import key_of
 from dagdvid.datatypes.labelmap.labels import new_labels
 from dagdvid.datatypes.labelmap.mapping import set_mapping, stored
 from dagdvid.datatypes.labelmap.maxima import raise_max
-from dagdvid.datatypes.labelmap.oplog import Cleave, Merge, Renumber, Who, log
+from dagdvid.datatypes.labelmap.oplog import Who, log
 from dagdvid.errors import BadRequest
 
-__all__ = ["Cleaved", "cleave", "merge", "renumber", "settled"]
+__all__ = ["cleave", "merge", "renumber", "settled"]
 
 
-class Cleaved(NamedTuple):
-    """What a cleave made."""
-
-    label: int
-    mark: bytes
-
-
-def merge(txn: Txn, target: int, labels: Sequence[int], who: Who) -> bytes:
-    """Give all that some bodies have to another one. The mark of the record.
+def merge(txn: Txn, target: int, labels: Sequence[int], who: Who) -> None:
+    """Give all that some bodies have to another one.
 
     Raises:
         BadRequest: one of the bodies is not there, or has a supervoxel of the target.
@@ -55,10 +48,11 @@ def merge(txn: Txn, target: int, labels: Sequence[int], who: Who) -> bytes:
             members.clear(txn, body.label, part)
     bodies.remove(txn, merged)
     set_mapping(txn, supervoxels, target)
-    mark = log(txn, Merge(target, merged, parts), who)
+    done = Merge(target, merged, parts)
+    mark = log(txn, done, who)
     voxels = goal.voxels + sum(body.voxels for body in taken)
     bodies.put(txn, [Body(target, voxels, goal.supervoxels + len(supervoxels), mark)])
-    return mark
+    txn.tell(done)
 
 
 def _give(txn: Txn, body: Body, supervoxels: NDArray[np.uint64]) -> None:
@@ -74,8 +68,8 @@ def _give(txn: Txn, body: Body, supervoxels: NDArray[np.uint64]) -> None:
         raise BadRequest(f"Error on merge: supervoxel {had[0]} already in index for target label {body.label}")
 
 
-def cleave(txn: Txn, label: int, supervoxels: Sequence[int], who: Who) -> Cleaved:
-    """Make a body of some supervoxels of another.
+def cleave(txn: Txn, label: int, supervoxels: Sequence[int], who: Who) -> int:
+    """Make a body of some supervoxels of another. Its label.
 
     Raises:
         BadRequest: no such body, it has not all of the supervoxels, or no other.
@@ -105,10 +99,12 @@ def cleave(txn: Txn, label: int, supervoxels: Sequence[int], who: Who) -> Cleave
     members.add(txn, made, asked)
     set_mapping(txn, np.array([made], np.uint64), 0)
     set_mapping(txn, asked, made)
-    mark = log(txn, Cleave(label, made, listed, voxels, body.voxels - voxels), who)
+    done = Cleave(label, made, listed, voxels, body.voxels - voxels)
+    mark = log(txn, done, who)
     rest = Body(label, body.voxels - voxels, body.supervoxels - len(asked), mark)
     bodies.put(txn, [rest, Body(made, voxels, len(asked), mark)])
-    return Cleaved(made, mark)
+    txn.tell(done)
+    return made
 
 
 def renumber(txn: Txn, new: int, old: int, who: Who) -> None:
@@ -134,6 +130,7 @@ def renumber(txn: Txn, new: int, old: int, who: Who) -> None:
     bodies.remove(txn, [old])
     mark = log(txn, Renumber(new, old), who)
     bodies.put(txn, [Body(new, body.voxels, body.supervoxels, mark)])
+    txn.tell(Renumber(new, old))
 
 
 def settled(txn: Txn, body: Body) -> Body:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dagdvid.datatype import Txn
 from dagdvid.datatypes.grid import SPACE
+from dagdvid.datatypes.labelevents import Block, Split, SplitSupervoxel
 from dagdvid.datatypes.labelmap import blocks, bodies, counts, members
 from dagdvid.datatypes.labelmap.blocks import Incoming
 from dagdvid.datatypes.labelmap.bodies import Body
@@ -21,7 +22,7 @@ from dagdvid.datatypes.labelmap.index import supervoxel_sizes
 from dagdvid.datatypes.labelmap.labels import MAX_LABEL, new_labels
 from dagdvid.datatypes.labelmap.mapping import set_mapping, stored
 from dagdvid.datatypes.labelmap.maxima import raise_max
-from dagdvid.datatypes.labelmap.oplog import Split, SplitSupervoxel, Who, log
+from dagdvid.datatypes.labelmap.oplog import Who, log
 from dagdvid.datatypes.labelmap.proofread import settled
 from dagdvid.datatypes.labelmap.properties import Layout
 from dagdvid.errors import BadRequest
@@ -61,14 +62,13 @@ def split_supervoxel(
     _check_free(txn, wanted)
     parts = Parts(*(label or new_labels(txn, 1)[0] for label in wanted))
     body = settled(txn, body)
-    _cut(txn, layout, {supervoxel: parts}, cut)
+    changed = _cut(txn, layout, {supervoxel: parts}, cut)
     _replace(txn, body.label, body.label, {supervoxel: parts})
-    mark = log(
-        txn,
-        SplitSupervoxel(body.label, supervoxel, *parts, voxels, size - voxels, txn.keep(volume)),
-        who,
-    )
+    kept = txn.keep(volume)
+    done = SplitSupervoxel(body.label, supervoxel, *parts, voxels, size - voxels, kept, changed)
+    mark = log(txn, done, who)
     bodies.put(txn, [Body(body.label, body.voxels, body.supervoxels + 1, mark)])
+    txn.tell(done)
     return parts
 
 
@@ -96,11 +96,11 @@ def split_body(txn: Txn, layout: Layout, label: int, volume: bytes, who: Who) ->
     fresh = new_labels(txn, 2 * len(touched))
     parts = {old: Parts(*fresh[2 * i : 2 * i + 2]) for i, old in enumerate(touched.tolist())}
     body = settled(txn, body)
-    _cut(txn, layout, parts, cut)
+    changed = _cut(txn, layout, parts, cut)
     _replace(txn, label, made, parts)
-    mark = log(
-        txn, Split(label, made, {old: (new.split, new.remain) for old, new in parts.items()}, txn.keep(volume)), who
-    )
+    pairs = {old: (new.split, new.remain) for old, new in parts.items()}
+    done = Split(label, made, pairs, txn.keep(volume), changed)
+    mark = log(txn, done, who)
     rest = members.read(txn, label)
     bodies.put(
         txn,
@@ -109,6 +109,7 @@ def split_body(txn: Txn, layout: Layout, label: int, volume: bytes, who: Who) ->
             Body(made, voxels, len(parts), mark),
         ],
     )
+    txn.tell(done)
     return made
 
 
@@ -180,8 +181,8 @@ def _loaded(txn: Txn, places: list[tuple[int, int, int]]) -> Iterator[tuple[tupl
         yield from zip([place[::-1] for place in part], found, strict=True)
 
 
-def _cut(txn: Txn, layout: Layout, parts: Mapping[int, Parts], cut: NDArray[np.int64]) -> None:
-    """Write the new labels in the place of the old ones, in blocks and indices.
+def _cut(txn: Txn, layout: Layout, parts: Mapping[int, Parts], cut: NDArray[np.int64]) -> list[Block]:
+    """Write the new labels in the place of the old ones, in blocks and indices. The blocks, if somebody is to be told.
 
     Raises:
         BadRequest: the cut goes beyond the supervoxels that it splits.
@@ -192,6 +193,7 @@ def _cut(txn: Txn, layout: Layout, parts: Mapping[int, Parts], cut: NDArray[np.i
     cuts = dict(runs.by_block(cut, layout.block.as_list()))
     places = list(dict.fromkeys([*map(tuple, where.tolist()), *(at[::-1] for at in cuts)]))
     changes: dict[int, dict[int, int]] = {}
+    told: list[Block] = []
 
     def written() -> Iterator[Incoming]:
         for at, data in _loaded(txn, places):
@@ -207,13 +209,16 @@ def _cut(txn: Txn, layout: Layout, parts: Mapping[int, Parts], cut: NDArray[np.i
                 for label in new:
                     if label in there:
                         changes.setdefault(label, {})[code] = there[label]
+            if txn.followed:
+                told.append(Block((at[2], at[1], at[0]), data, made.data))
             yield Incoming(Point(*at[::-1]), made)
 
-    blocks.store(txn, layout, 0, written(), index=False)
+    blocks.store(txn, layout, 0, written(), index=False, tell=False)
     gone: dict[int, dict[int, int]] = {}
     for label, code in zip(rows.supervoxels.tolist(), rows.codes.tolist(), strict=True):
         gone.setdefault(label, {})[code] = 0
     counts.update(txn, {**changes, **gone})
+    return told
 
 
 def _split_block(
