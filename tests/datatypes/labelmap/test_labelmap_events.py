@@ -192,6 +192,8 @@ def test_a_killed_server_told_all_that_it_did(site: Path, tmp_path: Path) -> Non
             time.sleep(0.5 + rng.random())
             server._process.kill()
             worker.join()
+    assert by_word["merge"] > 1
+    assert by_word["cleave"] > 1
 
 
 def busy(url: str, root: str) -> None:
