@@ -5,6 +5,7 @@ Both doors of the service come through here, Quart (`bind`) and the short way in
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from dagdvid.errors import DagdvidError, RequestError, StaleRead
+from dagdvid.errors import DagdvidError, NoSpace, RequestError, StaleRead
 from dagdvid.routes import EVERYBODY, Cache, Reply, Request, Route, WouldWait
 
 from . import help as help_pages
@@ -181,6 +182,8 @@ class Dispatch:
 
     def refusal(self, error: Exception, scope: Scope, path: str) -> Reply:
         """The reply for an error; what nobody raised on purpose is logged."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error = NoSpace("the disk is full: free some space, then try again")
         if isinstance(error, DagdvidError):
             return problem(error, path)
         request_id = scope.get(REQUEST_ID) or uuid4().hex[:12]

@@ -145,7 +145,11 @@ def tell_start(config: Config) -> None:
 
 def write(config: Config, listener: socket.socket, stop: socket.socket, ready: Callable[[], None]) -> None:
     """Be the writer process of a server of several: serve a Unix socket until `stop` is readable and all have gone."""
-    with closing(LocalStore(config.data, tables=TABLES, relaxed=config.relaxed)) as store:
+    with closing(
+        LocalStore(
+            config.data, tables=TABLES, relaxed=config.relaxed, quota=config.quota << 20, reserve=config.reserve << 20
+        )
+    ) as store:
         ready()
         store.serve_writer(listener, stop)
 
@@ -188,7 +192,13 @@ class Server:
         self.config = config
         self._stack = stack
         self.store = LocalStore(
-            config.data, tables=TABLES, readonly=config.readonly, writer=config.writer, relaxed=config.relaxed
+            config.data,
+            tables=TABLES,
+            readonly=config.readonly,
+            writer=config.writer,
+            relaxed=config.relaxed,
+            quota=config.quota << 20,
+            reserve=config.reserve << 20,
         )
         stack.callback(self.store.close)
         self.layers = open_layers(self.store)

@@ -128,6 +128,10 @@ class Config:
     access_log: bool = True
     durability: str = "full"
     """One of DURABILITIES."""
+    quota: int = 0
+    """MB that the store may take; 0: no limit."""
+    reserve: int = 32
+    """MB of the disk that are kept free for commits and for collecting garbage."""
     http_server: str = "uvicorn"
     """What carries HTTP: one of HTTP_SERVERS."""
     grace: int = 30

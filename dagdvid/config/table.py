@@ -114,6 +114,8 @@ SETTINGS = (
     Setting(
         "store", "durability", "durability", _T, "full: answers are on disk; relaxed: a second later", DURABILITIES
     ),
+    Setting("store", "quota", "quota", _N, "MB that the store may take; 0 or absent: as many as there are"),
+    Setting("store", "reserve", "reserve", _N, "MB of the disk kept for commits and collecting garbage; 32 if absent"),
     Setting("backend", "store", "", _T, "may be left out: the name of the one store"),
     Setting("mutations", "jsonstore", "jsonstore", _P, "folder of the mutation logs as files, <data>-<version>.plog"),
     Setting("mutations", "blobstore", "", _T, "may be left out: blobs lie with their repo, under no alias"),

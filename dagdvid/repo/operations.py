@@ -147,6 +147,11 @@ class Together:
         """Those of all parts."""
         return [item for part in self.parts for item in part.objects]
 
+    @property
+    def grows(self) -> bool:
+        """Whether any of them does."""
+        return any(getattr(part, "grows", False) for part in self.parts)
+
     def apply(self, conn: sqlite3.Connection) -> list[Any]:
         """In order; what each gives."""
         return [part.apply(conn) for part in self.parts]

@@ -78,6 +78,11 @@ class Stage:
     sealed: bool = False
     """The version is sealed and not yet folded: what was put off is computed (`deferred`)."""
 
+    @property
+    def grows(self) -> bool:
+        """It is refused where there is no room, unless it finishes what was begun."""
+        return not self.sealed
+
     def apply(self, conn: sqlite3.Connection) -> list[int]:
         """Make the changes. Returns the mutation ids of the records logged.
 

@@ -15,6 +15,7 @@ from dagdvid.objects.local.flusher import Flusher
 from dagdvid.objects.local.operation import Prepared
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.pulse import Pulse
+from dagdvid.objects.local.room import Room
 from dagdvid.objects.local.tiering import TierBuilder
 
 __all__ = ["MAX_BYTES", "MAX_GROUP", "GroupCommit", "Outcome"]
@@ -35,7 +36,10 @@ class Outcome(NamedTuple):
 class GroupCommit:
     """The only one to write packs and database. Used by one thread at a time."""
 
-    def __init__(self, database: Database, packs: Packs, pulse: Pulse, pack_limit: int = PACK_LIMIT) -> None:
+    def __init__(
+        self, database: Database, packs: Packs, pulse: Pulse, room: Room, pack_limit: int = PACK_LIMIT
+    ) -> None:
+        self._room = room
         self.relaxed = database.relaxed
         """Whether `commit` returns before the disk has it."""
         self._pulse = pulse
@@ -53,6 +57,21 @@ class GroupCommit:
 
         What is done is on disk, or, in a relaxed database, survives the end of this process.
         """
+        refused = {i: Outcome(error=error) for i, p in enumerate(group) if (error := self._refusal(p))}
+        if not refused:
+            return self._commit_all(group)
+        others = iter(self._commit_all([p for i, p in enumerate(group) if i not in refused]))
+        return [refused.get(i) or next(others) for i in range(len(group))]
+
+    def _refusal(self, prepared: Prepared) -> Exception | None:
+        """Why there is no room for an operation."""
+        try:
+            self._room.check(prepared)
+        except Exception as error:  # noqa: BLE001  its caller must get it, whatever it is
+            return translated(error)
+        return None
+
+    def _commit_all(self, group: Sequence[Prepared]) -> list[Outcome]:
         try:
             outcomes = self._commit(group)
         except BaseException as error:  # noqa: BLE001  every waiting caller must get an answer

@@ -26,6 +26,7 @@ from dagdvid.objects.local.operation import Operation, Put
 from dagdvid.objects.local.packs import Packs
 from dagdvid.objects.local.powercut import take_back
 from dagdvid.objects.local.pulse import Pulse
+from dagdvid.objects.local.room import RESERVE, Room
 from dagdvid.objects.local.schema import TABLES
 from dagdvid.objects.local.writer import Writer
 from dagdvid.objects.local.writer_client import WriterClient
@@ -104,12 +105,14 @@ class LocalStore:
         relaxed: bool = False,
         files: Files | None = None,
         pack_limit: int = PACK_LIMIT,
+        quota: int = 0,
+        reserve: int = RESERVE,
     ) -> None:
         """Open a folder, making it if need be. The caller holds its lock (`hold`) unless `readonly`.
 
         `tables`: further tables of the layers above. `writer`: the socket of the process that writes, and has made
         and recovered the folder; without, this process does. `relaxed`: what is acknowledged survives the end of that
-        process, and is on disk a second later; else it is on disk.
+        process, and is on disk a second later; else it is on disk. `quota`, `reserve`: see `Room`.
 
         Raises:
             UnavailableError: the folder has a newer format, or is not there to be read.
@@ -150,8 +153,9 @@ class LocalStore:
             self.packs = Packs(folder / PACKS, folder / INDEXES, self.database, files)
             if writing:
                 recover(self.packs, conn)
+                room = Room(self.database, quota=quota, reserve=reserve)
                 self.database.disconnect(conn)
-                self._commit = GroupCommit(self.database, self.packs, self.pulse, pack_limit)
+                self._commit = GroupCommit(self.database, self.packs, self.pulse, room, pack_limit)
             elif writer is not None:
                 self._writer = WriterClient(writer)
         except Exception as error:
