@@ -85,6 +85,8 @@ EVERYTHING = """
     engine = "dagdvid"
     path = "data/here"
     durability = "relaxed"
+    quota = 5000
+    reserve = 64
     [backend.default]
     store = "main"
     [mutations]
@@ -115,6 +117,8 @@ def test_every_setting_is_honoured(tmp_path, monkeypatch):
         note="for testing",
         hostname="images.example.org",
         durability="relaxed",
+        quota=5000,
+        reserve=64,
         mutation_start=2_000_000_000,
         toml_path=str(path.resolve()),
         toml_text=EVERYTHING,
