@@ -26,6 +26,7 @@ from dagdvid.repo.latencies import latencies, ping
 from dagdvid.repo.record import now
 from dagdvid.repo.routes import Target
 from dagdvid.repo.stats import statistics
+from dagdvid.repo.usage import usage
 from dagdvid.repo.verify import LEVELS, verify
 from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply, progress_reply, text_reply
 from dagdvid.throttle import Throttle
@@ -222,6 +223,12 @@ def _result(steps: Iterator[dict[str, Any]]) -> Reply:
     return json_reply(last["result"])
 
 
+def usage_report(state: State, request: Request) -> Reply:
+    """POST store/usage."""
+    steps = usage(state.catalog)
+    return progress_reply(steps) if request.flag("progress") else _result(steps)
+
+
 def gc(state: State, request: Request) -> Reply:
     """POST store/gc."""
     steps = collect(state.catalog, dry_run=request.flag("dry-run"), forget=request.flag("forget"))
@@ -384,6 +391,15 @@ SERVICE = RouteTable(
                 "progress": "true streams lines of JSON while it runs, the last with the result",
             },
             examples=(Example("store/fsck", "{...}"),),
+        ),
+        Route(
+            ("POST",),
+            "store/usage",
+            usage_report,
+            "What takes how much room: by version and instance, what sharing and compression save, growth by month, "
+            "garbage. Walks all trees; changes nothing.",
+            right=Right.READ,
+            query={"progress": "true streams lines of JSON while it runs, the last with the result"},
         ),
         Route(
             ("POST",),

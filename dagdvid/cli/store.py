@@ -146,12 +146,14 @@ def _collected(target: Target, show: Show, *, dry_run: bool, forget: bool) -> di
 
 
 @click.command
+@click.option("--usage", is_flag=True, help="Walk all trees: what sharing and compression save, growth, garbage.")
+@show_progress
 @target_options
 @as_json
-def stats(target: Target, as_json: bool) -> None:
+def stats(target: Target, *, usage: bool, always: bool, as_json: bool) -> None:
     """Show what the store holds and what it takes on the disk."""
-    with target.read() as api:
-        found: dict[str, Any] = api.get("/api/store/stats")
+    with target.read() as api, progress(always) as show:
+        found: dict[str, Any] = api.follow("/api/store/usage", {}, show) if usage else api.get("/api/store/stats")
     if as_json:
         print_json(found)
         return

@@ -184,6 +184,11 @@ class PackIndex:
         """An index in memory, for a pack whose own is damaged."""
         return cls(encode_index(entries, 0), 0, len(entries))
 
+    @staticmethod
+    def size(n: int) -> int:
+        """Bytes of a sealed pack of `n` entries that are none of theirs."""
+        return HEADER_SIZE + n * (ID_SIZE + 8 + 4) + FOOTER_SIZE
+
     def find(self, name: bytes) -> Entry | None:
         """Where an object lies, if it does."""
         guess = int.from_bytes(name[:8], "big") * self.n >> 64
