@@ -233,9 +233,8 @@ def test_kill(tmp_path, durability):
         for _ in range(40 + 17 * life):
             acknowledged += [bytes.fromhex(word) for word in child.stdout.readline().split()]
         child.send_signal(signal.SIGKILL)
-        rest = child.stdout.read().splitlines(keepends=True)  # not `communicate`: it forgets what readline has ahead
-        child.wait()
-        child.stdout.close()
+        with child:
+            rest = child.stdout.read().splitlines(keepends=True)  # not `communicate`: it forgets what readline had
         acknowledged += [bytes.fromhex(word) for line in rest if line.endswith("\n") for word in line.split()]
     store = LocalStore(folder)
     assert len(acknowledged) > 800
