@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from dagdvid.errors import DagdvidError, Offline, RemoteError
+from dagdvid.objects.ahead import Ahead
 from dagdvid.objects.cache import ObjectCache
 from dagdvid.objects.store import Object
 from dagdvid.objects.tree.nodes import EMPTY
@@ -47,7 +48,7 @@ class Counts:
     """What was asked of a base by this process, since it was opened."""
 
     rounds: int = 0
-    """Times that somebody waited for it; requests that are made together are one."""
+    """Times that requests were begun while none was under way: how often its latency was waited for."""
     requests: int = 0
     objects: int = 0
     bytes: int = 0
@@ -84,6 +85,7 @@ class Layers:
         """`bases`: those that there are now."""
         self.cache = cache
         self._bases = bases
+        self._ahead = Ahead(self._fetch)
         self._lock = threading.Lock()
         self._failed: dict[str, tuple[float, RemoteError]] = {}
         self.reports: dict[str, str] = {}
@@ -101,11 +103,18 @@ class Layers:
             Offline: some may lie in a base that cannot be reached.
             RemoteError: some lie in a base that gave other bytes.
         """
-        bases = self._bases()
-        wanted = [name for name in dict.fromkeys(ids) if name != EMPTY]
-        if not bases or not wanted:
-            return {}
+        found = self._ahead.take(ids)
+        return found | self._fetch([name for name in dict.fromkeys(ids) if name != EMPTY and name not in found])
+
+    def expect(self, wanted: Sequence[tuple[bytes, int]]) -> None:
+        """Begin to fetch objects, named with about their sizes, that will be asked for in about this order."""
+        self._ahead.expect([each for each in wanted if each[0] != EMPTY])
+
+    def _fetch(self, wanted: Sequence[bytes]) -> dict[bytes, Object]:
+        bases = self._bases() if wanted else ()
         found: dict[bytes, Object] = {}
+        if not bases:
+            return found
         if self.cache is not None:
             for name, cached in self.cache.get_many(wanted).items():
                 found[name] = cached.object
@@ -176,6 +185,7 @@ class Layers:
 
     def close(self) -> None:
         """Write what waits to be cached, and let all connections go."""
+        self._ahead.close()
         for base in self._bases():
             base.close()
         if self.cache is not None:

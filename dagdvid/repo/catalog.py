@@ -187,6 +187,7 @@ class Catalog:
     def _about(self, view: View, repo: Repo, version: Version, instance: Instance) -> View:
         """A view that knows what is around it."""
         view.home = repo
+        view.ahead = self.store.expect if repo.chained else None
         view.siblings = lambda name: self.snapshot(repo, version, repo.instance(name))
         view.elsewhere = lambda uuid: self.snapshot(repo, self._version_of(repo, uuid), instance)
         view.logged_here = lambda: logged(self, repo, version, instance)

@@ -17,6 +17,7 @@ from dagdvid.objects.store import ObjectStore
 from dagdvid.objects.tree import read as tree
 from dagdvid.objects.tree.node import BLOB, Ref, Value
 from dagdvid.objects.tree.nodes import EMPTY, Nodes
+from dagdvid.objects.tree.read import Ahead
 from dagdvid.repo.batches import Batches, overlaid, present
 from dagdvid.repo.ids import label_counter, lowest
 from dagdvid.repo.model import Repo
@@ -66,6 +67,8 @@ class VersionSnapshot:
         self._database = database
         self._refresh = refresh
         self.base = refresh()
+        self.ahead: Ahead | None = None
+        """Told which objects will be read soon, where that takes long; set by the owner."""
         self.siblings: Callable[[str], VersionSnapshot] | None = None
         """Gives other instances at this version; set by the owner."""
         self.elsewhere: Callable[[str], VersionSnapshot] | None = None
@@ -93,7 +96,10 @@ class VersionSnapshot:
         for key in keys:
             check_key(key)
         base, staged = self._staged(space, keys)
-        return self._resolve(space, keys, base, staged.layers)
+        located = self._resolve(space, keys, base, staged.layers)
+        if self.ahead is not None and len(keys) > 1:
+            self.ahead([(value.id, value.size) for value in located if isinstance(value, Ref) and value.kind == BLOB])
+        return located
 
     def load(self, located: Sequence[Value | None]) -> list[bytes | None]:
         """The bytes of located values.
@@ -261,7 +267,7 @@ class VersionSnapshot:
             return [found[keys[0]] if keys[0] in found else tree.get(self.nodes, root, keys[0])]
         rest = sorted({key for key in keys if key not in found})
         if rest:
-            found.update(zip(rest, tree.get_many(self.nodes, root, rest), strict=True))
+            found.update(zip(rest, tree.get_many(self.nodes, root, rest, self.ahead), strict=True))
         return [found[key] for key in keys]
 
 

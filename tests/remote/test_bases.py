@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
+import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +19,8 @@ from dagdvid.errors import Offline, RemoteError
 from dagdvid.interchange.keyvalues import keyvalue_chunks
 from dagdvid.objects.cache import ObjectCache
 from dagdvid.objects.ids import ObjectType
-from dagdvid.objects.layered import Fetched, Layers
-from dagdvid.objects.store import prepare
+from dagdvid.objects.layered import Counts, Fetched, Found, Layers
+from dagdvid.objects.store import Object, prepare
 from dagdvid.remote.published.reader import Locators, PublishedBase
 from dagdvid.remote.published.refs import read_ref
 from dagdvid.remote.published.shelf import Shelf
@@ -38,7 +43,7 @@ class Spoilt(FolderSite):
         return [self.spoil(path, data) for data in super().read_ranges(path, ranges)]
 
 
-VALUES = {f"k{i:04}".encode(): random.Random(i).randbytes(700 if i % 3 else 20) for i in range(900)}
+VALUES = {f"k{i:04}".encode(): random.Random(i).randbytes(700 if i % 3 else 20) for i in range(1500)}
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +170,66 @@ def test_a_base_that_is_gone_is_not_waited_for_again_at_once(published, tmp_path
     with pytest.raises(Offline, match="gone: 1 objects"):
         layers.fetch([bytes(32)])
     base.close()
+
+
+class Slow:
+    """A base whose every answer takes a while; it can be told to fail."""
+
+    def __init__(self, items: list[Object]) -> None:
+        self.name = "slow"
+        self.counts = Counts()
+        self.asked: list[int] = []
+        self.failing = False
+        self._items = {item.id: item for item in items}
+
+    def fetch(self, ids) -> Fetched:
+        time.sleep(0.02)
+        self.asked.append(len(ids))
+        if self.failing:
+            raise RemoteError("slow refuses")
+        return Fetched({name: Found(self._items[name]) for name in ids if name in self._items})
+
+    def learn(self, item, beside) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_expected_comes_in_few_requests_and_once():
+    items = [prepare(ObjectType.BLOB, random.Random(i).randbytes(100)) for i in range(3000)]
+    ids = [item.id for item in items]
+    base = Slow(items)
+    layers = Layers(None, lambda: [base])
+    layers.expect([(name, 100) for name in ids])
+    threads = [threading.Thread(target=layers.fetch, args=(ids[2000:2010],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for start in range(0, 2000, 10):
+        assert [*layers.fetch(ids[start : start + 10]).values()] == items[start : start + 10]
+    for thread in threads:
+        thread.join()
+    assert len(base.asked) <= 6 + 4
+    base.failing = True
+    layers.expect([(bytes(32), 1)])
+    with pytest.raises(RemoteError, match="slow refuses"):
+        layers.fetch([bytes(32)])
+    base.failing = False
+    assert layers.fetch([bytes(32)]) == {}
+    layers.close()
+
+
+def test_many_keys_of_a_chained_clone_take_few_rounds(published, call):
+    folder, root, _ = published
+    call("POST", "/api/repos/clone", {"url": folder.as_uri()})
+    keys = json.dumps([key.decode() for key in VALUES]).encode()
+    answer = call("GET", f"/api/node/{root}/kv/keyvalues", keys, jsontar="true").body
+    with tarfile.open(fileobj=io.BytesIO(answer)) as tar:
+        found = {member.name.encode(): tar.extractfile(member).read() for member in tar}
+    assert found == VALUES
+    (counts,) = call.json("GET", "/api/store/stats")["bases"].values()
+    assert counts["rounds"] <= 4
+    assert counts["objects"] >= len([value for value in VALUES.values() if len(value) > 512])
 
 
 def test_locators_that_are_forgotten_are_found_by_the_indexes(published, tmp_path, monkeypatch):

@@ -81,6 +81,9 @@ class Below(Protocol):
     def fetch(self, ids: Sequence[bytes]) -> dict[bytes, Object]:
         """Objects, those that there are; errors as `LocalStore.get_many`."""
 
+    def expect(self, wanted: Sequence[tuple[bytes, int]]) -> None:
+        """Begin to fetch objects that will be asked for soon."""
+
     def lacking(self, ids: Sequence[bytes]) -> list[bytes]:
         """The objects that are in none of the places below; errors as `fetch`."""
 
@@ -215,6 +218,12 @@ class LocalStore:
             except Corrupt:
                 if not self.packs.reload():  # else its pack may have been given up, and the object lie in another
                     raise
+
+    def expect(self, wanted: Sequence[tuple[bytes, int]]) -> None:
+        """Objects, with about their sizes, that will be asked for soon: what lies below sets out now."""
+        if self.below is not None:
+            here = self.packs.locate([name for name, _ in wanted])
+            self.below.expect([each for each in wanted if each[0] not in here])
 
     def has_many(self, ids: Sequence[bytes]) -> list[bool]:
         """As `ObjectStore.has_many`; below, too, where that can be asked now."""

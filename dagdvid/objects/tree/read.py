@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dagdvid.objects.tree.node import Node, Value
 from dagdvid.objects.tree.nodes import Nodes
 
-__all__ = ["Range", "Stats", "count", "get", "get_many", "last_before", "scan", "scan_ranges", "stats"]
+__all__ = ["Ahead", "Range", "Stats", "count", "get", "get_many", "last_before", "scan", "scan_ranges", "stats"]
 
 _AHEAD = 32
 """Nodes that a scan fetches together."""
+_LEAF = 16 * 2**10
+"""Bytes of a leaf, about."""
+Ahead = Callable[[Sequence[tuple[bytes, int]]], None]
+"""Told of objects, and about their sizes, that will be read soon."""
 _BATCH = 1024
 """Keys that are looked up together; at worst each in a leaf of its own."""
 
@@ -57,12 +61,35 @@ def last_before(nodes: Nodes, root: bytes, hi: bytes) -> bytes | None:
         node = nodes.read(node.ids[i], node.level - 1)
 
 
-def get_many(nodes: Nodes, root: bytes, keys: Sequence[bytes]) -> list[Value | None]:
-    """The values of ascending keys (duplicates allowed), None where absent."""
+def get_many(nodes: Nodes, root: bytes, keys: Sequence[bytes], ahead: Ahead | None = None) -> list[Value | None]:
+    """The values of ascending keys (duplicates allowed), None where absent.
+
+    ahead: told which leaves will be read, where they are many.
+    """
     result: list[Value | None] = [None] * len(keys)
+    if ahead is not None and len(keys) > _BATCH:
+        _announce(nodes, root, keys, ahead)
     for start in range(0, len(keys), _BATCH):
         _get_batch(nodes, root, keys, start, min(start + _BATCH, len(keys)), result)
     return result
+
+
+def _announce(nodes: Nodes, root: bytes, keys: Sequence[bytes], ahead: Ahead) -> None:
+    """Tell of the leaves that hold keys; reads what stands above them."""
+    front = [nodes.read(root)]
+    while front[0].level:
+        level = front[0].level - 1
+        below: dict[bytes, None] = {}
+        at = 0
+        for node in front:
+            while at < len(keys) and (i := node.find(keys[at])) < node.n:
+                below[node.ids[i]] = None
+                at = bisect_left(keys, node.keys[i] + b"\0", at)
+        if level == 0:
+            ahead([(name, _LEAF) for name in below if nodes.cache.get(name) is None])
+        if level == 0 or not below:
+            return
+        front = nodes.read_many(list(below), level)
 
 
 def _get_batch(

@@ -69,10 +69,21 @@ class PublishedBase:
         self._whole: dict[str, Index] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, "dagdvid-base")
         self._lock = threading.Lock()
+        self._busy = 0
 
     def fetch(self, ids: Sequence[bytes]) -> Fetched:
         """As `Base.fetch`."""
         self._open()
+        with self._lock:
+            self.counts.rounds += not self._busy
+            self._busy += 1
+        try:
+            return self._fetch(ids)
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+    def _fetch(self, ids: Sequence[bytes]) -> Fetched:
         fetched = Fetched({name: Found(*self._items[name]) for name in ids if name in self._items})
         told = {name: at for name in ids if (at := self._where(name)) is not None and name not in fetched.found}
         self._read(told, fetched)
@@ -138,6 +149,8 @@ class PublishedBase:
         jobs = [(pack, part) for pack, spans in _spans(wanted) for part in _shared_out(spans)]
         if not jobs:
             return
+        self.counts.requests += sum(len(spans) for _, spans in jobs)
+        self.counts.bytes += sum(span.end - span.start for _, spans in jobs for span in spans)
         results = (
             self._pool.map(lambda job: self._read_pack(*job), jobs) if len(jobs) > 1 else [self._read_pack(*jobs[0])]
         )
@@ -179,7 +192,6 @@ class PublishedBase:
                 large.append(index)
         rest = [name for name in ids if name not in found]
         if rest:
-            self.counts.rounds += bool(large)
             for part in self._pool.map(lambda index: self._search_pages(index, rest), large):
                 found |= part
         return {name: at for name, at in found.items() if at.pack in self._packs}
