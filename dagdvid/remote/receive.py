@@ -81,7 +81,7 @@ def rebuild(
     """Rebuild a bundle. Memory is bounded by its versions, not by what is in them.
 
     known: whether this repo's refs reach a commit or record here, so that all below is whole.
-    given_up: data UUIDs of instances that are deleted here, whose content is passed over.
+    given_up: data UUIDs of instances that are deleted here, whose content is passed over, unless all of it comes.
 
     Raises:
         Unverified: a root, hash or form that is not what it should be.
@@ -92,8 +92,8 @@ def rebuild(
         raise Unverified(f"bundle of protocol {head.get('protocol')}, not {bundle.PROTOCOL}")
     if repo and head.get("repo") != repo:
         raise Unverified(f"bundle of repo {head.get('repo')}, not {repo}")
-    received = Received(str(head.get("repo")), left_out=_left_out(head))
-    passed = received.left_out | {*given_up}
+    received = Received(str(head.get("repo")), left_out=_uuids(head, "given_up"))
+    passed = received.left_out | ({*given_up} - _uuids(head, "whole"))
     for frame in frames:
         if frame[0] == bundle.END:
             received.refs = _refs(_json(frame, bundle.END), _Whole(catalog, received, known))
@@ -104,8 +104,8 @@ def rebuild(
     raise Unverified("bundle without an end")
 
 
-def _left_out(head: Any) -> frozenset[str]:
-    uuids = head.get("given_up")
+def _uuids(head: Any, name: str) -> frozenset[str]:
+    uuids = head.get(name, [] if name == "whole" else None)
     if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
         raise Unverified("bundle with a malformed head")
     return frozenset(uuids)

@@ -20,7 +20,7 @@ from dagdvid.remote.peer import check_url, hidden, split_clone_url
 from dagdvid.remote.published.publish import publish
 from dagdvid.remote.published.site import is_site, open_site
 from dagdvid.remote.receive import rebuild
-from dagdvid.remote.send import Known, missing_owners, offer, write_bundle
+from dagdvid.remote.send import Known, everything, missing_owners, offer, restored, write_bundle
 from dagdvid.remote.transfer import Step, clone, pull, push
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.leases import give, short_of
@@ -250,7 +250,9 @@ def get_bundle(catalog: Catalog, request: Request) -> Reply:
     common = [name for name in _have(body) if known(name)]
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL, dir=str(catalog.store.folder))  # noqa: SIM115  the stream closes it
     offered = offer(catalog, repo, without=_without(body))
-    write_bundle(catalog, offered, missing_owners(catalog, offered, common), file)
+    whole = restored(catalog, offered, common)
+    owners = everything(catalog, offered, common) if whole else missing_owners(catalog, offered, common)
+    write_bundle(catalog, offered, owners, file, whole)
     return Reply(_stream(file), "application/octet-stream")
 
 

@@ -19,9 +19,9 @@ from dagdvid.repo import fold
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, decode_content, read_commit
 from dagdvid.repo.model import Repo
-from dagdvid.repo.record import Record, read_record
+from dagdvid.repo.record import Record, load_facts, read_record
 
-__all__ = ["Known", "Offer", "Sent", "missing_owners", "offer", "parents_of", "write_bundle"]
+__all__ = ["Known", "Offer", "Sent", "everything", "missing_owners", "offer", "parents_of", "restored", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,39 @@ def missing_owners(catalog: Catalog, offered: Offer, known: Sequence[bytes]) -> 
     return in_order(offered.tips, known, lambda name: parents_of(catalog, name))
 
 
-def write_bundle(catalog: Catalog, offered: Offer, owners: Sequence[bytes], file: IO[bytes]) -> Sent:
-    """Write a bundle of commits and records, parents first."""
+def everything(catalog: Catalog, offered: Offer, known: Sequence[bytes]) -> list[bytes]:
+    """The commits and records of the offer, the known ones, and all before them, parents first."""
+    return in_order([*offered.tips, *known], [], lambda name: parents_of(catalog, name))
+
+
+def restored(catalog: Catalog, offered: Offer, known: Collection[bytes]) -> list[str]:
+    """Data UUIDs of instances that were deleted when the other side last heard of the repo record, and no longer are.
+
+    It may never have had what is in them, or have given it up.
+    """
+    front, seen = [offered.record], {offered.record}
+    while front:
+        name = front.pop(0)
+        record = read_record(catalog.nodes, name)
+        if name in known:
+            return sorted({*load_facts(catalog.nodes, record.root).deleted} - offered.given_up)
+        front += [parent for parent in record.parents if parent not in seen]
+        seen.update(record.parents)
+    return []
+
+
+def write_bundle(
+    catalog: Catalog, offered: Offer, owners: Sequence[bytes], file: IO[bytes], whole: Sequence[str] = ()
+) -> Sent:
+    """Write a bundle of commits and records, parents first.
+
+    whole: data UUIDs of instances whose content is in it from the beginning, though the other side may have some of it.
+    """
     sent = Sent()
     writer = bundle.BundleWriter(file)
     given_up = sorted(offered.given_up)
-    writer.json(bundle.HEAD, {"given_up": given_up, "protocol": bundle.PROTOCOL, "repo": offered.repo})
+    head = {"given_up": given_up, "protocol": bundle.PROTOCOL, "repo": offered.repo}
+    writer.json(bundle.HEAD, head | ({"whole": [*whole]} if whole else {}))
     for name in owners:
         _write_owner(catalog, writer, name, sent, offered.given_up)
     writer.close(offered.json() | {"branches": _branches(catalog, offered, owners)})

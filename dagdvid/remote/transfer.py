@@ -21,7 +21,7 @@ from dagdvid.remote.incoming import take
 from dagdvid.remote.objects import closure_of, encode_objects, read_objects
 from dagdvid.remote.peer import Peer
 from dagdvid.remote.receive import blobs_named, rebuild
-from dagdvid.remote.send import Known, Offer, missing_owners, offer, parents_of, write_bundle
+from dagdvid.remote.send import Known, Offer, everything, missing_owners, offer, parents_of, restored, write_bundle
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.leases import claim_lacking, enter, give, short_of
 from dagdvid.repo.model import Repo
@@ -65,7 +65,10 @@ def push(
             yield _result(peer, started, repo.root, 0, 0, notes)
             return
         yield _progress("comparing versions")
-        sent = write_bundle(catalog, offered, owners, file)
+        whole = restored(catalog, offered, known)
+        if whole:
+            owners = everything(catalog, offered, known)
+        sent = write_bundle(catalog, offered, owners, file, whole)
         ids = list(sent.blobs)
         missing = [
             name

@@ -9,6 +9,7 @@ from dagdvid.config import Config
 from dagdvid.errors import DagdvidError
 from dagdvid.remote.transfer import clone, pull, push
 from dagdvid.repo.collect import collect
+from dagdvid.repo.manage import restore_instance
 from dagdvid.server import Server
 
 
@@ -169,3 +170,63 @@ def test_one_deletes_what_the_other_goes_on_with(a: Site, here: Here, verb: str)
     with pytest.raises(DagdvidError):
         here.call("GET", f"/api/node/{child}/doomed/key/1")
     assert here.call.json("POST", "/api/store/fsck")["ok"]
+
+
+@pytest.mark.parametrize("versioned", ["true", "false"])
+@pytest.mark.parametrize("cloned", ["before", "after"])
+def test_a_pull_brings_what_was_restored(a: Site, here: Here, cloned: str, versioned: str):
+    """Here it never was, if the clone came after the deletion, or it has been collected."""
+    root, child = twice(a, versioned)
+    if cloned == "before":
+        here.run(clone(here.catalog, a.url, root))
+    a.json("DELETE", f"/api/repo/{root}/doomed", imsure="true")
+    if cloned == "before":
+        here.run(pull(here.catalog, here.repo(root), a.url, "origin"))
+        assert here.collect() > 0
+    else:
+        here.run(clone(here.catalog, a.url, root))
+    assert list(here.repo(root).instances) == ["kv"]
+    a.json("POST", f"/api/repo/{root}/undelete", {"data": "doomed"})
+    here.run(pull(here.catalog, here.repo(root), a.url, "origin"))
+    for i in (1, 2):
+        assert here.call("GET", f"/api/node/{child}/doomed/key/{i}").body == CONTENT[i]
+    assert here.call.json("GET", f"/api/node/{root}/doomed/keys") == (["1"] if versioned == "true" else ["1", "2"])
+    assert here.call.json("POST", "/api/store/fsck")["ok"]
+    a.step(child, k=b"more")
+    assert here.run(pull(here.catalog, here.repo(root), a.url, "origin"))["versions"] == 1  # only what is new
+
+
+@pytest.mark.parametrize("versioned", ["true", "false"])
+@pytest.mark.parametrize("cloned", ["before", "after"])
+def test_a_push_brings_what_was_restored(a: Site, b: Site, here: Here, cloned: str, versioned: str):
+    root, child = twice(a, versioned)
+    here.run(clone(here.catalog, a.url, root))
+    if cloned == "before":
+        b.clone(f"{a.url}/{root}")
+    data = here.repo(root).instances["doomed"].uuid
+    here.delete(root, "doomed")
+    here.run(push(here.catalog, here.repo(root), b.url))
+    assert list(b.info(root)["DataInstances"]) == ["kv"]
+    restore_instance(here.catalog, here.repo(root), data)
+    here.run(push(here.catalog, here.repo(root), b.url))
+    assert [b.get(child, f"{i}", "doomed") for i in (1, 2)] == [CONTENT[1], CONTENT[2]]
+    assert b.keys(root, "doomed") == (["1"] if versioned == "true" else ["1", "2"])
+    assert b.fsck()["ok"]
+    later = here.call.json("POST", f"/api/node/{child}/newversion", {})["child"]
+    here.call.json("POST", f"/api/node/{later}/commit", {"note": ""})
+    assert here.run(push(here.catalog, here.repo(root), b.url))["versions"] == 1
+
+
+CONTENT = {1: b"in the first version" * 100, 2: b"in the second" * 100}
+
+
+def twice(site: Site, versioned: str) -> tuple[str, str]:
+    """A repo with two committed versions, which each have a value in an instance `doomed`."""
+    root = site.repo()
+    site.instance(root, "doomed", versioned=versioned)
+    site.put(root, "1", CONTENT[1], "doomed")
+    site.commit(root)
+    child = site.child(root)
+    site.put(child, "2", CONTENT[2], "doomed")
+    site.commit(child)
+    return root, child
