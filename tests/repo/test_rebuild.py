@@ -44,6 +44,7 @@ class Lives:
             child = call.json("POST", f"/api/node/{merged['child']}/newversion")["child"]
             self.put(child, "kv", 10, 4)
         self.fold_free(server)
+        server.upkeep.settle()
         self.before = self.look(server)
         repos = server.catalog.repos()
         self.next_id = {root: server.catalog.mutation_id(repos[root]) for root in self.roots[:2]}
