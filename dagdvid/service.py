@@ -400,6 +400,7 @@ SERVICE = RouteTable(
             "garbage. Walks all trees; changes nothing.",
             right=Right.READ,
             query={"progress": "true streams lines of JSON while it runs, the last with the result"},
+            examples=(Example("store/usage", "{...}"),),
         ),
         Route(
             ("POST",),
@@ -414,6 +415,7 @@ SERVICE = RouteTable(
                 "progress": "true streams lines of JSON while it runs, the last with the result",
             },
             leased=False,
+            examples=(Example("store/gc", "{...}"),),
         ),
     )
 )
