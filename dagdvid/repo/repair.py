@@ -48,7 +48,7 @@ def repair(catalog: Catalog, sources: Sequence[Source] = (), *, dry_run: bool = 
     store = catalog.store
     packs: list[dict[str, Any]] = []
     store.packs.check()
-    tiers = [tier.name for tier in store.packs.view.tiers.values() if tier.name in store.packs.damaged]
+    tiers = [name for (name,) in store.database.rows("SELECT name FROM tiers") if name in store.packs.damaged]
     for name in tiers:
         packs.append({"pack": name, "problem": store.packs.damaged[name], "saved": 0, "damaged": 0})
     if tiers and not dry_run:

@@ -108,6 +108,8 @@ class Packs:
             tiers: dict[int, Tier] = {}
             missing = False
             for no, name in self.database.rows("SELECT no, name FROM tiers ORDER BY no DESC"):
+                if name in self.damaged:
+                    continue
                 try:
                     tiers[no] = before.tiers.get(no) or Tier(self.tier_path(name), self.files)
                 except (OSError, Corrupt) as error:
@@ -129,6 +131,22 @@ class Packs:
         for no in before.names.keys() - names.keys():
             self._files.pop(no, None)
         return View(generation, names, tiers, {no: tier for no, tier in tiered.items() if no in names}, loose)
+
+    def doubt(self) -> bool:
+        """Check the tiers, each once; whether one is damaged, so that more may be found without it."""
+        bad = False
+        for tier in self.view.tiers.values():
+            if tier.checked:
+                continue
+            try:
+                tier.check()
+            except Corrupt as error:
+                self.note(tier.name, str(error))
+                bad = True
+        if bad:
+            with self._lock:
+                self.view = self._load()
+        return bad
 
     def locate(self, ids: Sequence[bytes], without: Container[int] = ()) -> dict[bytes, Location]:
         """Where objects lie, other than in certain packs; absent ones are left out."""

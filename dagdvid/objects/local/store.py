@@ -206,6 +206,8 @@ class LocalStore:
         if absent and below is not None:
             found |= below.fetch(absent)
             absent = [name for name in absent if name not in found]
+        if absent and self.packs.doubt():
+            return self._get(ids, below)
         check_lost(self.database, absent)
         return [found.get(name) for name in ids]
 
@@ -216,7 +218,8 @@ class LocalStore:
             try:
                 return {name: self.packs.read(name, at) for name, at in where}
             except Corrupt:
-                if not self.packs.reload():  # else its pack may have been given up, and the object lie in another
+                # Its pack may have been given up, and the object lie in another; or an index of packs is wrong.
+                if not (self.packs.reload() or self.packs.doubt()):
                     raise
 
     def expect(self, wanted: Sequence[tuple[bytes, int]]) -> None:

@@ -76,6 +76,8 @@ class Tier:
         """Raises Corrupt: not what was written; OSError: it cannot be opened."""
         self.name = path.stem
         self.n: int
+        self.checked = False
+        """It was read as a whole."""
         self._files = files
         self._fd = -1
         self._fd = files.open(path)
@@ -131,6 +133,7 @@ class Tier:
 
     def check(self) -> None:
         """Read all of it. Raises Corrupt: it is damaged."""
+        self.checked = True
         digest = xxh3_64()
         for at in range(0, self.n, _PIECE):
             prefixes, rows = self.columns(at, min(self.n, at + _PIECE))

@@ -161,9 +161,10 @@ class _Drop:
 
 def drop_tiers(store: LocalStore) -> None:
     """Do without the tiers that there are, one of which is damaged; new ones are made of the packs' own indexes."""
+    names = store.database.rows("SELECT name FROM tiers")
     store.run(_Drop())
-    for tier in store.packs.view.tiers.values():
-        store.packs.damaged.pop(tier.name, None)
+    for (name,) in names:
+        store.packs.damaged.pop(name, None)
     store.packs.reload()
     store.run(Put(()))  # so that the writer sees it
 
