@@ -292,6 +292,8 @@ class Datatype(ABC):
     deferred: frozenset[str] = frozenset()
     """Key spaces in which an empty value stands for one that is yet to be computed (`compute`) from other entries: by
     the background, and at the latest when the version is committed. Readers compute it for themselves until then."""
+    checks: frozenset[str] = frozenset()
+    """Key spaces of which every entry that another server sends is looked at (`check_value`)."""
     key_by_key: bool = False
     """Entries mean something each for itself, so that conflicts of a merge can be decided one by one."""
     syncs_with: frozenset[str] | None = None
@@ -337,6 +339,14 @@ class Datatype(ABC):
         All that comes before them in the space has been computed already.
         """
         raise LookupError(f"{self.name} computes no entries of {space} in {instance.name}")
+
+    def check_value(self, settings: Mapping[str, Any], space: str, key: bytes, value: bytes) -> None:  # noqa: ARG002
+        """See that an entry of a checked space can be. settings: those of `content_settings`, as they were sent.
+
+        Raises:
+            BadRequest, Corrupt: no instance would have stored it.
+        """
+        raise LookupError(f"{self.name} checks no entries of {space}: {key!r}")
 
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time.

@@ -20,6 +20,7 @@ from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.remote import bundle
 from dagdvid.remote.foreign import foreign
 from dagdvid.repo.catalog import Catalog
+from dagdvid.repo.checking import check_values
 from dagdvid.repo.commits import Commit, content_of, decode_content, read_commit
 from dagdvid.repo.model import is_version_name
 from dagdvid.repo.record import Record, read_record
@@ -228,6 +229,7 @@ class _Owner:
             mine = self.built.get((key.hex(), space), before.roots.get(space) if before else None)
             if root != mine:
                 raise Unverified(f"bundle names a root of instance {key.hex()} that it does not bring")
+        check_values(self.catalog, content, before.roots if before else {})
 
     def _object(self, data: bytes, root: bytes) -> None:
         owner: Commit | Record

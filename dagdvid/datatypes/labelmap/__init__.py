@@ -17,7 +17,10 @@ from dagdvid.datatypes.labelmap.maxima import max_label
 from dagdvid.datatypes.labelmap.oplog import shown
 from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, layout, levels
 from dagdvid.datatypes.labelmap.routes import ROUTES
+from dagdvid.errors import Corrupt
 from dagdvid.geometry import Point
+from dagdvid.kernels import labelblocks
+from dagdvid.kernels.morton import decode_keys
 from dagdvid.routes import RouteTable
 
 __all__ = ["LABELMAP", "LabelMap"]
@@ -35,7 +38,7 @@ class LabelMap(Datatype):
     info_methods = frozenset({"GET", "HEAD"})
     labels = logs = marks = True
     deferred = frozenset({SPACE})
-    mergeable = frozenset({SPACE})
+    mergeable = checks = frozenset({SPACE})
     settings_help = SETTINGS_HELP
 
     def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -68,6 +71,15 @@ class LabelMap(Datatype):
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What was done to bodies."""
         return shown(record)
+
+    def check_value(self, settings: Mapping[str, Any], space: str, key: bytes, value: bytes) -> None:  # noqa: ARG002
+        """A block is well-formed, and as large as those of the instance; of a coarser scale, it may be put off."""
+        decode_keys([key])
+        if not value and key[0]:
+            return
+        if settings.get("BlockSize") != [*labelblocks.shape(value)][::-1]:
+            raise Corrupt(f"a block of {labelblocks.shape(value)} voxels along z, y, x")
+        labelblocks.check(value)
 
     def compute(self, instance: Instance, txn: Txn, space: str, keys: Sequence[bytes]) -> None:  # noqa: ARG002
         """Blocks of coarser scales."""
