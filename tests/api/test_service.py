@@ -92,7 +92,8 @@ async def test_versions_and_what_differs(web):
 
 
 async def test_the_store(web):
-    await sample(web)
+    root, _ = await sample(web)
+    await web.get(f"/api/node/{root}/hash")  # folded now, if it was not before
     stats = (await web.get("/api/store/stats")).json()
     assert isinstance(stats, dict)
     report = (await web.post("/api/store/fsck")).json()
