@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import tarfile
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from calling import Caller
+from sites import Process, Site
 
 from dagdvid.config import Config
 from dagdvid.errors import Offline, RemoteError
@@ -25,7 +27,7 @@ from dagdvid.remote.published.reader import Locators, PublishedBase
 from dagdvid.remote.published.refs import read_ref
 from dagdvid.remote.published.shelf import Shelf
 from dagdvid.remote.published.site import FolderSite, Named
-from dagdvid.server import Server
+from dagdvid.server import Server, backup, restore
 
 
 class Spoilt(FolderSite):
@@ -230,6 +232,57 @@ def test_many_keys_of_a_chained_clone_take_few_rounds(published, call):
     (counts,) = call.json("GET", "/api/store/stats")["bases"].values()
     assert counts["rounds"] <= 4
     assert counts["objects"] >= len([value for value in VALUES.values() if len(value) > 512])
+
+
+def test_gc_repair_fsck_and_backup_leave_alone_what_a_base_has(published, server, call, tmp_path):
+    original, root, _ = published
+    folder = tmp_path / "site"
+    shutil.copytree(original, folder)
+    call("POST", "/api/repos/clone", {"url": folder.as_uri()})
+    child = call.json("POST", f"/api/node/{root}/newversion", {})["child"]
+    call("POST", f"/api/node/{child}/kv/key/k0700", b"mine" * 300)
+    call("POST", f"/api/node/{child}/kv/key/k0001x", b"new" * 300)
+    call("POST", f"/api/node/{child}/commit", {})
+    server.upkeep.settle()
+    gone = call.json("POST", "/api/repos", {})["root"]
+    call("DELETE", f"/api/repo/{gone}", imsure="true")
+    assert call.json("POST", "/api/store/fsck")["promised"] > 5
+    folder.rename(tmp_path / "away")
+    (*_, collected) = server.collect(forget=True)
+    assert collected["result"]["live"]
+    (*_, repaired) = server.repair(dry_run=True)
+    assert (repaired["result"]["ok"], repaired["result"]["lost"]) == (True, 0)
+    report = call.json("POST", "/api/store/fsck")
+    assert report["ok"]
+    [*backup(str(server.config.data), tmp_path / "backup")]
+    [*restore(tmp_path / "backup", tmp_path / "restored")]
+    (tmp_path / "away").rename(folder)
+    opened = Server.open(Config(data=tmp_path / "restored"))
+    try:
+        again = Caller(opened)
+        for key, value in [("k0700", b"mine" * 300), ("k0001x", b"new" * 300), ("k0701", VALUES[b"k0701"])]:
+            assert again("GET", f"/api/node/{child}/kv/key/{key}").body == value
+        assert again("GET", f"/api/node/{root}/kv/key/k0700").body == VALUES[b"k0700"]
+        assert again.json("POST", "/api/store/fsck")["ok"]
+    finally:
+        opened.close()
+
+
+def test_several_workers_share_bases_and_their_cache(published, tmp_path):
+    folder, root, _ = published
+    with Process(tmp_path / "data", "--workers", "2") as process:
+        site = Site(process.url)
+        assert site.json("POST", "/api/repos/clone", {"url": folder.as_uri()})["versions"] == 1
+        child = site.child(root)
+        for i, (key, value) in enumerate([*VALUES.items()][::200]):
+            site.close()
+            site = Site(process.url)  # another connection, maybe to the other worker
+            assert site.get(root, key.decode()) == value
+            site.put(child, key.decode(), b"%d" % i * 300)
+            assert site.get(child, key.decode()) == b"%d" % i * 300
+        site.commit(child)
+        assert site.fsck()["ok"]
+        site.close()
 
 
 def test_locators_that_are_forgotten_are_found_by_the_indexes(published, tmp_path, monkeypatch):
