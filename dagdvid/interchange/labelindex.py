@@ -12,7 +12,7 @@ The key of a block packs its coordinates, x lowest, in 21 bits each: 20 of magni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ __all__ = [
     "read_index",
     "read_indices",
     "read_mappings",
+    "write_each",
     "write_index",
     "write_indices",
     "write_mappings",
@@ -106,7 +107,10 @@ def block_coords(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def write_index(index: LabelIndex) -> bytes:
     """The message of an index; ascending by the keys of blocks, then by supervoxel."""
-    keys = block_keys(index.blocks)
+    return _message(index, block_keys(index.blocks))
+
+
+def _message(index: LabelIndex, keys: NDArray[np.uint64]) -> bytes:
     order = np.lexsort((index.supervoxels, keys))
     keys = keys[order]
     parts = [_write_blocks(keys, index.supervoxels[order], index.counts[order])]
@@ -117,9 +121,18 @@ def write_index(index: LabelIndex) -> bytes:
     return b"".join(parts)
 
 
-def write_indices(indices: Iterable[LabelIndex]) -> bytes:
+def write_each(indices: Sequence[LabelIndex]) -> list[bytes]:
+    """The messages of indices."""
+    if not indices:
+        return []
+    keys = block_keys(np.concatenate([index.blocks for index in indices]))
+    ends = np.cumsum([len(index.blocks) for index in indices])
+    return [_message(index, mine) for index, mine in zip(indices, np.split(keys, ends[:-1]), strict=True)]
+
+
+def write_indices(indices: Sequence[LabelIndex]) -> bytes:
     """A LabelIndices message."""
-    return b"".join(delimited(1, write_index(index)) for index in indices)
+    return b"".join(delimited(1, message) for message in write_each(indices))
 
 
 def write_mappings(operations: Iterable[MappingOp]) -> bytes:

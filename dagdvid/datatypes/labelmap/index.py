@@ -49,10 +49,12 @@ def last_changes(view: Snapshot, found: Sequence[Body]) -> list[Changed]:
 
 def indices(view: Snapshot, found: Sequence[Body]) -> list[LabelIndex]:
     """The indices of bodies."""
-    changes = last_changes(view, found)
+    changes, made = last_changes(view, found), tables(view, found)
+    ends = np.cumsum([len(table.codes) for table in made])
+    blocks = morton.decode(np.concatenate([table.codes for table in made])) if made else np.empty((0, 3), np.int64)
     return [
-        LabelIndex(body.label, morton.decode(table.codes), table.supervoxels, table.counts, *changed)
-        for body, table, changed in zip(found, tables(view, found), changes, strict=True)
+        LabelIndex(body.label, mine, table.supervoxels, table.counts, *changed)
+        for body, table, mine, changed in zip(found, made, np.split(blocks, ends[:-1]), changes, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from dagdvid.datatypes.labelmap.index import indices, last_changes, supervoxel_s
 from dagdvid.datatypes.labelmap.maxima import max_label
 from dagdvid.datatypes.streaming import streamed
 from dagdvid.errors import BadRequest
-from dagdvid.interchange.labelindex import LabelIndex, write_index
+from dagdvid.interchange.labelindex import LabelIndex, write_each, write_index
 from dagdvid.interchange.protowire import delimited
 from dagdvid.routes import Reply, Request, json_reply
 
@@ -251,6 +251,5 @@ def _messages(view: Snapshot, labels: list[int]) -> Iterator[tuple[LabelIndex, b
         part = labels[i : i + _BATCH]
         found = bodies.find(view, array(part))
         made = iter(indices(view, [body for body in found if body]))
-        for label, body in zip(part, found, strict=True):
-            index = next(made) if body else LabelIndex(label)
-            yield index, write_index(index)
+        each = [next(made) if body else LabelIndex(label) for label, body in zip(part, found, strict=True)]
+        yield from zip(each, write_each(each), strict=True)

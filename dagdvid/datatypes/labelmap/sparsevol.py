@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
 import lz4.block
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from dagdvid.datatype import Instance, Snapshot
@@ -123,7 +123,7 @@ def _sparsevol(view: Snapshot, wanted: Wanted) -> Reply:
     if wanted.compression == "lz4":
         data = lz4.block.compress(data, store_size=False)
     elif wanted.compression == "gzip":
-        data = gzip.compress(data, 1, mtime=0)
+        data = igzip.compress(data, compresslevel=1, mtime=0)
     return Reply(data, _OCTETS)
 
 
@@ -157,7 +157,7 @@ def _bits(view: Snapshot, wanted: Wanted, lies: Lies, blocks: NDArray[np.int64])
     edge = wanted.layout.block
     yield sparsevols.binary_head(wanted.layout.shape, wanted.label)
     for (z, y, x), data in _stored(view, wanted, blocks):
-        mask = np.isin(labelblocks.decode(data), lies.supervoxels)
+        mask = labelblocks.mask(data, lies.supervoxels)
         yield sparsevols.binary_block(mask, (x * edge.x, y * edge.y, z * edge.z))
 
 

@@ -154,11 +154,14 @@ def _encode(block: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.ui
     return data, labels[:count].copy(), counts
 
 
-@kernel(f"Tuple((int64, uint64[::1], int64[::1], uint32[::1]))({BYTES}, uint64[::1])")
+@kernel(f"Tuple((int64, uint64[::1], int64[::1], uint32[::1]))({BYTES}, uint64[::1], boolean)")
 def _scan(
-    data: NDArray[np.uint8], table: NDArray[np.uint64]
+    data: NDArray[np.uint8], table: NDArray[np.uint64], hasty: bool
 ) -> tuple[int, NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint32]]:
-    """What form a block of several labels has; its labels by first place, and their voxels; and its places anew."""
+    """What form a block of several labels has; its labels by first place, and their voxels; and its places anew.
+
+    In haste the form OTHER is told as soon as it is seen, with nothing more, and without a look at what follows.
+    """
     at, first, byte, total = layout(data)
     nothing = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint32)
     if at < 0:
@@ -185,6 +188,8 @@ def _scan(
                 voxels[entry] += VOXELS
             entry += number
             continue
+        if hasty and form == OTHER:
+            return OTHER, *nothing
         bits = bits_for(number)
         seen, last, run = 0, 0, 0
         for _ in range(VOXELS // SUB):
@@ -248,7 +253,7 @@ def canonical(data: bytes | memoryview) -> Counted:
     raw, labels, shape, solid = tables_of(data)
     if solid:
         return Counted(bytes(data), *_ascending(labels, np.array([shape[0] * shape[1] * shape[2]])))
-    form, found, counts, places = _scan(raw, labels) if len(labels) > 1 else _NOTHING
+    form, found, counts, places = _scan(raw, labels, True) if len(labels) > 1 else _NOTHING
     if form == MALFORMED:
         return labelblocks_ref.canonical_ref(data)
     if form == OTHER:
@@ -268,7 +273,7 @@ def check(data: bytes | memoryview) -> bool:
     raw, labels, _, solid = tables_of(data)
     if solid:
         return True
-    form = _scan(raw, labels)[0] if len(labels) > 1 else MALFORMED
+    form = _scan(raw, labels, False)[0] if len(labels) > 1 else MALFORMED
     return labelblocks_ref.check_ref(data) if form == MALFORMED else form == CANONICAL
 
 
@@ -277,7 +282,7 @@ def counts(data: bytes | memoryview) -> tuple[NDArray[np.uint64], NDArray[np.int
     raw, labels, shape, solid = tables_of(data)
     if solid:
         return _ascending(labels, np.array([shape[0] * shape[1] * shape[2]]))
-    form, found, numbers, _ = _scan(raw, labels) if len(labels) > 1 else _NOTHING
+    form, found, numbers, _ = _scan(raw, labels, False) if len(labels) > 1 else _NOTHING
     return labelblocks_ref.counts_ref(data) if form == MALFORMED else _ascending(found, numbers)
 
 
