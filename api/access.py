@@ -106,7 +106,9 @@ class Logged:
         answer: Answer | None = self.app.at_once(scope)
         if answer is None:
             return None
-        number = self._number(scope)
+        number = ""
+        if answer.status >= 400 or log.isEnabledFor(logging.INFO):
+            number = self._number(scope)
         if answer.status >= 400:
             answer.headers.append(_header(number))
         self._note(scope, number, answer.status, started, len(answer.body), whole=True)
@@ -158,7 +160,7 @@ class Logged:
             shown,
             f"{status or ''}{'' if whole else '-'}",
             seconds * 1000,
-            number,
+            number or "-",
             extra={"fields": fields},
         )
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from dagdvid.errors import DagdvidError, NoSpace, RequestError, StaleRead
-from dagdvid.routes import EVERYBODY, Cache, Reply, Request, Route, WouldWait
+from dagdvid.routes import EVERYBODY, Cache, Reply, Request, Route, Visitor, WouldWait
 
 from . import help as help_pages
 from .incoming import (
@@ -98,9 +98,7 @@ class Dispatch:
             return None
         try:
             request = decoded_request(scope, path, self.server.config, target.args)
-            visitor = self.server.admit(request, wait=False)
-            if visitor is not EVERYBODY:
-                request = replace(request, visitor=visitor, admin=request.admin or visitor.admin)
+            request = _of(request, self.server.admit(request, wait=False))
             reply = self.server.read_at_once(found, request, AT_ONCE)
             return reply and primed(reply)
         except WouldWait:
@@ -153,9 +151,7 @@ class Dispatch:
             visitor = self.server.admit(request, wait=False)
         except WouldWait:
             visitor = await self.pool.run(lambda: self.server.admit(request))
-        if visitor is EVERYBODY:
-            return request
-        return replace(request, visitor=visitor, admin=request.admin or visitor.admin)
+        return _of(request, visitor)
 
     async def _replied(self, target: Target, request: Request) -> Reply:
         """The reply to a request whose body is here."""
@@ -198,6 +194,13 @@ class Dispatch:
                 if self.find(method, path):
                     allowed.append(method)
         return Reply(headers={"Allow": ", ".join([*allowed, "OPTIONS"])}) if allowed else not_found()
+
+
+def _of(request: Request, visitor: Visitor) -> Request:
+    """A request of which it is known who sends it."""
+    if visitor is EVERYBODY:
+        return request
+    return replace(request, visitor=visitor, admin=request.admin or visitor.admin)
 
 
 def _run_on(file: IO[bytes], run: Callable[[Request], Reply], request: Request) -> Reply:

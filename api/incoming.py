@@ -186,8 +186,8 @@ def decoded_request(scope: Scope, path: str, config: Config, args: Mapping[str, 
         query=query,
         headers=headers,
         admin=_same(query.get("admintoken", ""), config.admin_token),
-        local=config.loopback_only and from_here(headers, config.cors_domains),
-        client=client_address(scope, headers, proxies),
+        local=config.loopback_only and ("origin" not in headers or from_here(headers, config.cors_domains)),
+        client=client_address(scope, headers, proxies) if proxies else (scope["client"] or ("",))[0],
         internal=bool(proxies) and is_internal(scope, headers, proxies),
     )
 

@@ -41,7 +41,8 @@ NAMES = (
     "write before",
 )
 _AT = {name: i for i, name in enumerate(NAMES)}
-_REQUEST = {(m, s): _AT[f"{m} {s}xx"] for m, s in product(METHODS, range(2, 6))}
+_FIRST = {method: (_AT[f"{method} 2xx"] - 2, KINDS[method not in ("GET", "HEAD")]) for method in METHODS}
+_OTHER = _FIRST["other"]
 _BUCKET = {kind: _AT[f"{kind} 0"] for kind in KINDS}
 _SECONDS = {kind: _AT[f"{kind} seconds"] for kind in KINDS}
 _RECEIVED, _SENT, _SLOW, _REFUSED, _WORK = map(_AT.__getitem__, ("received", "sent", "slow", "refused", "work"))
@@ -81,9 +82,8 @@ class Meters:
     def request(self, method: str, status: int, seconds: float, sent: int) -> None:
         """A request was answered."""
         values = self._values
-        name = method if method in METHODS else "other"
-        kind = "read" if method in ("GET", "HEAD") else "write"
-        values[_REQUEST[name, min(max(status // 100, 2), 5)]] += 1
+        first, kind = _FIRST.get(method, _OTHER)
+        values[first + min(max(status // 100, 2), 5)] += 1
         values[_BUCKET[kind] + bisect_left(BOUNDS, seconds)] += 1
         values[_SECONDS[kind]] += seconds
         values[_SENT] += sent

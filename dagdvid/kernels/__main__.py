@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from dagdvid.kernels import twins
@@ -13,8 +15,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         twins.keep_in(Path(sys.argv[1]))
     for part in twins.compile_all():
-        sys.stdout.write(part + "\n")
-        sys.stdout.flush()
+        with suppress(OSError):  # who started it may have ended: the next who starts finds all compiled
+            os.write(sys.stdout.fileno(), f"{part}\n".encode())
 
 
 if __name__ == "__main__":

@@ -140,7 +140,9 @@ def _load_carefully() -> None:
 def _compile_elsewhere() -> None:
     began = time.monotonic()
     words = [sys.executable, "-P", "-m", "dagdvid.kernels", str(_kept)]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
+    # Not our standard error: whoever reads that to its end would wait for the compiler, after we have gone.
+    ways: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(words, text=True, **ways) as child:  # noqa: S603
         for line in child.stdout or ():
             _log.info("compiling kernels, once; plain ones answer meanwhile: %s", line.strip())
     _log.info("kernels compiled in %.0f s", time.monotonic() - began)

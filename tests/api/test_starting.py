@@ -160,6 +160,7 @@ def test_processes_agree(tmp_path):
         until(lambda: asked(url, 1, u="bob") == {429})
         assert asked(url, u="ann") == {200}
         web.post(f"{url}/api/server/settings?admintoken=adm", json={"throttle": "7"}).raise_for_status()
+        until(lambda: asked(url, 4) and web.get(f"{url}/metrics").text.count("dagdvid_resident_bytes{pid=") == 2)
         for _ in range(8):
             page = web.get(f"{url}/metrics").text
             assert "\ndagdvid_throttle_limit 7\n" in page
