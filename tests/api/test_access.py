@@ -55,6 +55,10 @@ class Site:
         return answer.status_code, text
 
 
+FEW = ["connection", "hypercorn"]
+"""For what all lanes find out at the same place, as other tests show."""
+
+
 @pytest.fixture(params=LANES)
 def site(request, stored):
     """Makes a site with a configuration, as a context manager, served in one of the ways."""
@@ -119,6 +123,7 @@ async def test_tokens(site):
         assert (await ask("GET", OPEN + "?admintoken=admi"))[0] == 400
 
 
+@pytest.mark.parametrize("site", FEW, indirect=True)
 async def test_a_token_that_ends(site):
     async with site(enforce="token") as ask:
         token = sign("ann", "key", 1.5)
@@ -162,6 +167,7 @@ async def test_what_strangers_see(site):
         assert (await ask("GET", "/api/node/ROOT/diff/CHILD", sign("ann", "key")))[0] == 200
 
 
+@pytest.mark.parametrize("site", FEW, indirect=True)
 async def test_listed_users(site, tmp_path):
     file = tmp_path / "users"
     file.write_text('{"ann": "read", "ed": "readwrite", "wu": "write"}')
@@ -219,6 +225,7 @@ async def test_dataset_gateway(site, gateway):
         assert gateway.asked.count("ann") == asked + 1
 
 
+@pytest.mark.parametrize("site", FEW, indirect=True)
 async def test_a_gateway_that_is_away(site):
     async with site(enforce="dsg", dsg_address="http://127.0.0.1:1", datasets={"ROOT": "vnc"}) as ask:
         status, text = await ask("GET", OPEN, "ann")
@@ -226,6 +233,7 @@ async def test_a_gateway_that_is_away(site):
         assert text.startswith("unable to contact DSG auth service: ")
 
 
+@pytest.mark.parametrize("site", FEW, indirect=True)
 async def test_from_within(site):
     inside = {"X-DVID-Internal": "true"}
     settings = {"enforce": "token", "enforce_internal": "none"}
@@ -260,6 +268,7 @@ async def test_who_is_kept_out(site, tmp_path):
         assert (await ask("POST", "/api/server/reload-auth?admintoken=adm"))[0] == 400
 
 
+@pytest.mark.parametrize("site", FEW, indirect=True)
 async def test_pages_of_others_manage_nothing(site):
     """A browser on the machine that is served may have the page of anybody open, even one whose name points here."""
     async with site(cors=("*", "https://console.example")) as ask:
@@ -269,6 +278,7 @@ async def test_pages_of_others_manage_nothing(site):
         assert (await ask("POST", "/api/sync/have?admintoken=adm", Origin="null"))[1].startswith("a list of ids")
 
 
+@pytest.mark.parametrize("site", FEW, indirect=True)
 async def test_origins_where_somebody_is_asked(site, gateway):
     async with site(enforce="token", cors=("example.org", "*")) as ask:
         for origin, good in [("https://x.example.org", True), ("https://example.com", False), ("https://x", False)]:

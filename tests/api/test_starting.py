@@ -143,7 +143,7 @@ def test_processes_agree(tmp_path):
         """
     )
 
-    def asked(url, n=24, **query):
+    def asked(url, n=12, **query):
         """The statuses of many requests, each on a connection of its own, so that both processes answer."""
         return {web.get(f"{url}/api/server/info", params=query).status_code for _ in range(n)}
 
@@ -169,4 +169,4 @@ def test_processes_agree(tmp_path):
         assert web.get(f"{url}/readyz").text == "OK"
         assert served.stop() == 0
     lines = (tmp_path / "server.log").read_text().splitlines()
-    assert len([line for line in lines if "/api/server/info?u=ann" in line]) == 24 * 4
+    assert len([line for line in lines if "/api/server/info?u=ann" in line]) == 12 * 4
