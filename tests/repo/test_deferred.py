@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from dagdvid.config import Config
+from dagdvid.datatypes.labelmap import LABELMAP
+from dagdvid.errors import Locked
 from dagdvid.kernels.downres import downres_ref
 from dagdvid.repo.snapshot import VersionSnapshot
 from dagdvid.repo.upkeep import _compute
@@ -124,6 +126,38 @@ def test_equal_voxels_have_equal_hashes_whenever_they_were_computed(tmp_path):
                 assert seg.empty(seg.root) == 0
             seg.commit(seg.root)
             roots.append(seg.view(seg.root).root("blocks"))
+        finally:
+            server.close()
+    assert roots[0] == roots[1]
+
+
+def test_what_is_broken_off_is_finished_with_the_same_hash(tmp_path):
+    """The background, or a commit, that ends after some of the blocks: by a stop, or a crash."""
+
+    roots = []
+    for broken in (False, True):
+        server = Server.open(Config(data=tmp_path / str(broken)))
+        try:
+            seg = Seg(server)
+            upkeep, server.catalog.upkeep = server.catalog.upkeep, None
+            for x in range(4):
+                seg.put(seg.root, x, x + 1)
+            seg.ask("POST", f"/api/node/{seg.root}/commit", b"{}")
+            if broken:
+                repo, version = server.catalog.find(seg.root)
+                instance = repo.instance("seg")
+                txn = server.catalog.txn(repo, version, instance)
+                first = next(key for key, value in txn.items("blocks") if value == b"")
+                LABELMAP.compute(instance, txn, "blocks", [first])
+                server.catalog.commit_txn(txn, version, sealed=True)
+                assert seg.empty(seg.root) == 2
+                check(seg, seg.root, {x: x + 1 for x in range(4)})
+                with pytest.raises(Locked):
+                    server.catalog.commit_txn(txn, version)
+            seg.ask("GET", f"/api/node/{seg.root}/hash")
+            assert seg.empty(seg.root) == 0
+            roots.append(seg.view(seg.root).root("blocks"))
+            server.catalog.upkeep = upkeep
         finally:
             server.close()
     assert roots[0] == roots[1]
