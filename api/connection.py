@@ -6,7 +6,7 @@ import asyncio
 import re
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -46,9 +46,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._at_once = getattr(self.app, "at_once", lambda _: None)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected, and has not said anything yet."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", transport))
         self._waits_since = self.loop.time()
         self._patience = self.loop.call_later(servers.IDLE, self._look)
 

@@ -7,6 +7,7 @@ they cover together.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import COORDINATE_LIMIT
 
-__all__ = ["SpanSet", "Spans", "in_order", "joined", "merged", "of_json"]
+__all__ = ["SpanSet", "Spans", "in_order", "joined", "merged", "of_json", "rows_of_json"]
 
 Spans = NDArray[np.int64]
 
@@ -29,20 +30,32 @@ def of_json(body: bytes) -> Spans:
     Raises:
         BadRequest: anything else, a span that ends before it begins, or coordinates beyond 32 bits.
     """
+    spans = rows_of_json(body, "span", ("z", "y", "x0", "x1"))
+    wrong = spans[spans[:, 3] < spans[:, 2]]
+    if len(wrong):
+        raise BadRequest(f"span {wrong[0].tolist()} ends before it begins: x1 must not be below x0")
+    return in_order(spans)
+
+
+def rows_of_json(body: bytes, what: str, names: Sequence[str]) -> NDArray[np.int64]:
+    """Coordinates of a JSON list of lists, each with as many integers as there are names: int64 (N, names).
+
+    Raises:
+        BadRequest: anything else, or coordinates beyond 32 bits; `what` says what each row is.
+    """
+    form = f"[{', '.join(names)}]"
     try:
         rows = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"malformed JSON in the request body: {error}") from None
     if not isinstance(rows, list):
-        raise BadRequest("spans must be a JSON list of [z, y, x0, x1]")
+        raise BadRequest(f"{what}s must be a JSON list of {form}")
     for row in rows:
-        if not isinstance(row, list) or len(row) != 4 or any(type(v) is not int for v in row):
-            raise BadRequest(f"a span must be four integers [z, y, x0, x1], not {json.dumps(row)[:80]}")
+        if not isinstance(row, list) or len(row) != len(names) or any(type(v) is not int for v in row):
+            raise BadRequest(f"a {what} must be {len(names)} integers {form}, not {json.dumps(row)[:80]}")
         if min(row) < _LOW or max(row) >= COORDINATE_LIMIT:
-            raise BadRequest(f"block coordinates must fit 32 bits: {row}")
-        if row[3] < row[2]:
-            raise BadRequest(f"span {row} ends before it begins: x1 must not be below x0")
-    return in_order(np.array(rows, np.int64).reshape(-1, 4))
+            raise BadRequest(f"coordinates of a {what} must fit 32 bits: {row}")
+    return np.array(rows, np.int64).reshape(-1, len(names))
 
 
 def in_order(spans: Spans) -> Spans:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dagdvid.routes import Reply
 
-__all__ = ["WHOLE", "streamed"]
+__all__ = ["WHOLE", "gathered", "streamed"]
 
 WHOLE = 1 << 20
 """Bytes up to which an answer is sent whole, so that what goes wrong before that still has its own status."""
@@ -29,12 +29,17 @@ def streamed(chunks: Iterable[bytes], content_type: str) -> Reply:
 def _pieces(head: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
     """The head, then the rest with small chunks put together."""
     yield head
+    yield from gathered(source, _PIECE)
+
+
+def gathered(chunks: Iterable[bytes], least: int) -> Iterator[bytes]:
+    """Chunks put together to pieces of at least so many bytes; the last may be smaller."""
     held: list[bytes] = []
     size = 0
-    for chunk in source:
+    for chunk in chunks:
         held.append(chunk)
         size += len(chunk)
-        if size >= _PIECE:
+        if size >= least:
             yield b"".join(held)
             held, size = [], 0
     if held:

@@ -19,6 +19,7 @@ from dagdvid.datatype import Codec, Snapshot, Stored, Txn
 from dagdvid.datatypes.grid import SPACE, STORABLE, block_coordinates, bricks, morton_blocks
 from dagdvid.datatypes.imageblk.blocks import BlockLayout
 from dagdvid.datatypes.imageblk.ops import batch_blocks, write_blocks
+from dagdvid.datatypes.streaming import gathered
 from dagdvid.errors import BadRequest
 from dagdvid.geometry import ONE, Box, Point
 from dagdvid.interchange.snappy import encode_snappy
@@ -93,17 +94,8 @@ def _told(
     else:
         values = view.load(located)
         found = (value if value is None or form is not Form.PLAIN else layout.plain(value) for value in values)
-    held: list[bytes] = []
-    size = 0
-    for block, data in zip(blocks, found, strict=True):
-        if data is not None:
-            held += (_HEAD.pack(*block, len(data)), data)
-            size += len(data)
-            if size >= _CHUNK_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
-    if held:
-        yield b"".join(held)
+    there = ((block, data) for block, data in zip(blocks, found, strict=True) if data is not None)
+    return gathered((part for block, data in there for part in (_HEAD.pack(*block, len(data)), data)), _CHUNK_BYTES)
 
 
 def _as_dvid(item: Stored, compression: str) -> bytes:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-
-import numpy as np
 
 from dagdvid.datatype import Snapshot
 from dagdvid.datatypes.regions import SPACE, Region, read_spans, z_of_key
-from dagdvid.errors import BadRequest
+from dagdvid.datatypes.spans import rows_of_json
 from dagdvid.geometry import COORDINATE_LIMIT, Box, Point
 
 __all__ = ["inside", "mask", "z_range"]
@@ -39,20 +36,9 @@ def inside(view: Snapshot, block: Point, body: bytes) -> list[bool]:
     Raises:
         BadRequest: not such a list, or coordinates beyond 32 bits.
     """
-    try:
-        points = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"malformed JSON in the request body: {error}") from None
-    if not isinstance(points, list):
-        raise BadRequest("points must be a JSON list of [x, y, z]")
-    for point in points:
-        if not isinstance(point, list) or len(point) != 3 or any(type(v) is not int for v in point):
-            raise BadRequest(f"a point must be three integers [x, y, z], not {json.dumps(point)[:80]}")
-        if min(point) < -COORDINATE_LIMIT or max(point) >= COORDINATE_LIMIT:
-            raise BadRequest(f"voxel coordinates must fit 32 bits: {point}")
-    if not points:
+    voxels = rows_of_json(body, "point", ("x", "y", "z"))
+    if not len(voxels):
         return []
-    voxels = np.array(points, np.int64)
     first, last = int(voxels[:, 2].min()) // block.z, int(voxels[:, 2].max()) // block.z
     found: list[bool] = Region(block, read_spans(view, first, last)).voxels(voxels).tolist()
     return found
