@@ -23,8 +23,10 @@ __all__ = [
     "Comparing",
     "Datatype",
     "Differ",
+    "Done",
     "Instance",
     "Logged",
+    "Side",
     "Snapshot",
     "Step",
     "Stored",
@@ -87,6 +89,13 @@ class Logged(NamedTuple):
 
     mutation: int
     """Its mutation id; 0 if there is no such record (yet)."""
+    record: Mapping[str, Any]
+
+
+class Done(NamedTuple):
+    """A record of the mutation log, by its mark."""
+
+    mark: bytes
     record: Mapping[str, Any]
 
 
@@ -228,6 +237,17 @@ class Txn(Snapshot, Protocol):
 
 
 @dataclass(frozen=True)
+class Side:
+    """An instance in one of two versions that are merged, against the version that is before both."""
+
+    view: Snapshot
+    done: Sequence[Done]
+    """What was done since, in order."""
+    changed: Callable[[str], Iterator[bytes]]
+    """The keys of a space that changed since, in order."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One transaction of a command that takes many."""
 
@@ -294,6 +314,8 @@ class Datatype(ABC):
     the background, and at the latest when the version is committed. Readers compute it for themselves until then."""
     checks: frozenset[str] = frozenset()
     """Key spaces of which every entry that another server sends is looked at (`check_value`)."""
+    rejoined: frozenset[str] = frozenset()
+    """Key spaces that are no matter of entries: a merge takes ours as they are and does the rest itself (`rejoin`)."""
     key_by_key: bool = False
     """Entries mean something each for itself, so that conflicts of a merge can be decided one by one."""
     syncs_with: frozenset[str] | None = None
@@ -347,6 +369,13 @@ class Datatype(ABC):
             BadRequest, Corrupt: no instance would have stored it.
         """
         raise LookupError(f"{self.name} checks no entries of {space}: {key!r}")
+
+    def rejoin(self, instance: Instance, txn: Txn, base: Snapshot, ours: Side, theirs: Side) -> None:  # noqa: ARG002
+        """Finish the merge of two versions in which both sides changed an instance without a conflict.
+
+        txn: the merge so far: all spaces merged but those that are `rejoined`, which are ours.
+        """
+        raise LookupError(f"{self.name} does not rejoin {instance.name}")
 
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A record of the mutation log as DVID's JSON shows it: one object or more, without version and time.

@@ -7,16 +7,18 @@ open: its staging lies over the merged tree, which is kept as the version's base
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dagdvid.datatype import Datatype, Instance
+from dagdvid.datatype import Datatype, Done, Instance, Side
 from dagdvid.errors import BadRequest, RefMoved
+from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value, read_value
 from dagdvid.objects.store import Object
-from dagdvid.objects.tree import merge
+from dagdvid.objects.tree import edit, merge
+from dagdvid.objects.tree.diff import diff
 from dagdvid.objects.tree.node import Value
 from dagdvid.objects.tree.nodes import EMPTY, NodeWriter
 from dagdvid.registry import datatype
@@ -25,6 +27,9 @@ from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Content, decode_content, read_commit
 from dagdvid.repo.model import Repo, Version
 from dagdvid.repo.operations import AddVersion
+from dagdvid.repo.snapshot import Base, VersionSnapshot
+from dagdvid.repo.staging import LOG, LOG_KEY
+from dagdvid.repo.txn import VersionTxn
 
 __all__ = ["Merged", "common_tree", "merge_versions"]
 
@@ -148,10 +153,45 @@ class _Work:
         roots = {}
         for space in sorted({*mine.roots, *other.roots}):
             a, b, c = (content.roots.get(space, EMPTY) for content in (old, mine, other))
+            if space in kind.rejoined:
+                roots[space] = b
+                continue
             roots[space] = merge.merge(self.writer, a, b, c, _Resolver(self, instance, kind, space))
+        if kind.rejoined and not self.conflicts:
+            self._rejoin(instance, kind, roots, old, mine, other)
         present = mine if mine.typename else other
         content = Content(present.typename, present.settings, {s: r for s, r in roots.items() if r != EMPTY})
         return self.value(key, content.encode()) if content.roots else None
+
+    def _rejoin(
+        self, instance: Instance, kind: Datatype, roots: dict[str, bytes], old: Content, mine: Content, other: Content
+    ) -> None:
+        """Let the datatype finish the merge."""
+        self.writer.flush()
+        self.catalog.store.put_many(list(self.objects.values()))
+        nodes, number = self.catalog.nodes, self.repo.numbers[instance.uuid]
+
+        def view(content: Mapping[str, bytes]) -> VersionSnapshot:
+            base = Base((), content)
+            return VersionSnapshot(nodes, self.catalog.store.database, instance, "", number, lambda: base)
+
+        def side(content: Content) -> Side:
+            def changed(space: str) -> Iterator[bytes]:
+                return (key for key, _, _ in diff(nodes, old.roots.get(space, EMPTY), content.roots.get(space, EMPTY)))
+
+            there = view(content.roots)
+            keys = list(changed(LOG))
+            records = [(key, data) for key, data in zip(keys, there.get_many(LOG, keys), strict=True) if data]
+            return Side(there, [Done(key[LOG_KEY // 2 :], canonical.decode(data)) for key, data in records], changed)
+
+        started = Base((), dict(roots))
+        txn = VersionTxn(nodes, self.catalog.store.database, instance, "", number, lambda: started)
+        txn.home = self.repo
+        kind.rejoin(instance, txn, view(old.roots), side(mine), side(other))
+        for space, changed in txn.changes.items():
+            edits = sorted(changed.items(), key=lambda item: item[0])
+            roots[space] = edit.apply(self.writer, roots.get(space, EMPTY), edits)
+        self.objects.update((item.id, item) for item in txn.objects)
 
     def value(self, key: bytes, data: bytes) -> Value:
         """The tree value of an entry made by the merge."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dagdvid.datatype import Datatype, Differ, Instance, Snapshot, Txn
+from dagdvid.datatype import Datatype, Differ, Instance, Side, Snapshot, Txn
 from dagdvid.datatypes import extents, volumes
 from dagdvid.datatypes.blockdiff import block_key, blocks_between
 from dagdvid.datatypes.grid import SPACE, extent_of_keys
@@ -16,6 +16,7 @@ from dagdvid.datatypes.labelmap.diff import LabelDiffer
 from dagdvid.datatypes.labelmap.maxima import max_label
 from dagdvid.datatypes.labelmap.oplog import shown
 from dagdvid.datatypes.labelmap.properties import KIND, SETTINGS_HELP, configure, layout, levels
+from dagdvid.datatypes.labelmap.rejoin import rejoin
 from dagdvid.datatypes.labelmap.routes import ROUTES
 from dagdvid.errors import Corrupt
 from dagdvid.geometry import Point
@@ -39,6 +40,7 @@ class LabelMap(Datatype):
     labels = logs = marks = True
     deferred = frozenset({SPACE})
     mergeable = checks = frozenset({SPACE})
+    rejoined = frozenset(SPACES) - {"marks"}
     settings_help = SETTINGS_HELP
 
     def configure(self, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -67,6 +69,10 @@ class LabelMap(Datatype):
             "MaxDownresLevel": levels(instance),
         }
         return {"Extended": extended, "Extents": known.members()}
+
+    def rejoin(self, instance: Instance, txn: Txn, base: Snapshot, ours: Side, theirs: Side) -> None:  # noqa: ARG002
+        """As `Datatype.rejoin`: what was done to their bodies is done to ours."""
+        rejoin(txn, base, ours, theirs)
 
     def mutations(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What was done to bodies."""

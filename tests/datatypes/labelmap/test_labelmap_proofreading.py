@@ -301,3 +301,83 @@ def test_a_posted_index_holds_until_something_is_done(server: Server) -> None:
     seg.json("POST", "merge", [4, 5])
     model.mapping[5] = 4
     check(seg, model)
+
+
+def branches(seg: Seg) -> tuple[Seg, Seg]:
+    call = Caller(seg.server)
+    call.json("POST", f"/api/node/{seg.uuid}/commit", {})
+    left = call.json("POST", f"/api/node/{seg.uuid}/newversion", {})["child"]
+    right = call.json("POST", f"/api/node/{seg.uuid}/branch", {"branch": "side"})["child"]
+    return Seg(seg.server, left), Seg(seg.server, right)
+
+
+def merged(seg: Seg, *parents: Seg) -> Seg:
+    call = Caller(seg.server)
+    for parent in parents:
+        call.json("POST", f"/api/node/{parent.uuid}/commit", {})
+    asked = {"mergeType": "conflict-free", "parents": [parent.uuid for parent in parents], "note": ""}
+    return Seg(seg.server, call.json("POST", f"/api/repo/{seg.uuid}/merge", asked)["child"])
+
+
+def consistent(seg: Seg) -> dict[int, set[int]]:
+    """Indices, sizes and members are what the voxels and the mapping say; the bodies with their supervoxels."""
+    model = Model(seg.read(supervoxels="true").copy())
+    labels = model.supervoxels()
+    model.mapping = dict(zip(labels, seg.json("GET", "mapping", labels), strict=True))
+    for line in seg.ask("GET", "mappings")[1].decode().splitlines():
+        label, body = map(int, line.split())
+        model.mapping[label] = body
+    check(seg, model)
+    return model.bodies()
+
+
+@given(st.lists(st.sampled_from(["merge", "merge", "cleave", "renumber", "split"]), max_size=5),
+       st.lists(st.sampled_from(["merge", "merge", "cleave", "renumber", "write"]), max_size=5), st.data())  # fmt: skip
+@settings(max_examples=12)
+def test_branches_merge_to_what_voxels_say(server: Server, mine: list[str], others: list[str], data: Any) -> None:
+    seg, model = start(server)
+    sides = branches(seg)
+    free = model.free
+    for side, actions in zip(sides, (mine, others), strict=True):
+        own = model.copy()
+        own.free = free
+        for action in actions:
+            step(side, own, action, data.draw)
+        check(side, own)
+        free = own.free
+    try:
+        after = merged(seg, *sides)
+    except BadRequest as error:
+        assert "conflict" in str(error)
+        return
+    consistent(after)
+    consistent(child(after))
+
+
+def test_what_both_sides_did_to_bodies_is_done(server: Server) -> None:
+    seg, _ = start(server)
+    left, right = branches(seg)
+    left.json("POST", "merge", [1, 2])
+    left.json("POST", "merge", [1, 3])
+    right.json("POST", "merge", [2, 4, 5])
+    made = right.json("POST", "cleave/2", [5])["CleavedLabel"]
+    right.json("POST", "renumber", [70, 6])
+    right.json("POST", "merge", [7, 8], u="ann")
+    after = merged(seg, left, right)
+    assert consistent(after) == {1: {1, 2, 3, 4}, made: {5}, 70: {6}, 7: {7, 8}}
+    assert after.json("GET", "lastmod/7")["last mod user"] == "ann"
+    assert after.json("POST", "merge", [7, 70])["MutationID"]
+    assert consistent(after) == {1: {1, 2, 3, 4}, made: {5}, 7: {6, 7, 8}}
+
+
+def test_a_merge_counts_what_one_side_wrote_in_bodies_that_the_other_merged(server: Server) -> None:
+    seg, model = start(server)
+    left, right = branches(seg)
+    left.json("POST", "merge", [1, 2, 3])
+    model.volume[4:8, 4:8, 4:8] = 2
+    model.volume[8:12, :4, :4] = 50
+    right.write(model.volume)
+    model.mapping |= {2: 1, 3: 1}
+    after = merged(seg, left, right)
+    check(after, model)
+    assert after.json("GET", "maxlabel") == {"maxlabel": 50}
