@@ -1,4 +1,4 @@
-"""Bodies: which there are, how large they are, and who changed them last (SPEC 9.7).
+"""Bodies: which there are, how large they are, and who changed them last (SPEC 9.10).
 
 A supervoxel is a body of its own until something is done to it: no entry says so. The space `bodies` has a record under
 the label (8 bytes big-endian) of every body of which more is to be said: voxels u64, supervoxels u64, the mark of the

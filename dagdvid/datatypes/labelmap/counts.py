@@ -1,4 +1,4 @@
-"""Where supervoxels lie: for each, the voxels that it has in each block (SPEC 9.7).
+"""Where supervoxels lie: for each, the voxels that it has in each block (SPEC 9.10).
 
 The space `supervoxels` has a record under each supervoxel (8 bytes big-endian): voxels u64, blocks u32, and then, of up
 to `INLINE` blocks, their codes u64 ascending and their voxels u32. Of more, the codes of chunks u64, ascending: a chunk

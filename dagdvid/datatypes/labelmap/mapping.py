@@ -1,4 +1,4 @@
-"""What body each supervoxel belongs to when voxels are read: the space `mapping`, supervoxel -> body (SPEC 9.7).
+"""What body each supervoxel belongs to when voxels are read: the space `mapping`, supervoxel -> body (SPEC 9.10).
 
 Keys are 8 bytes big-endian, values 8 bytes little-endian. A supervoxel without an entry is its own body; 0 is none: the
 label of a body that was cleaved off or renumbered to, or of a supervoxel that was split.

@@ -1,4 +1,4 @@
-"""The greatest label of a version: keys of the space `maxima`, 8 bytes big-endian without a value (SPEC 9.7).
+"""The greatest label of a version: keys of the space `maxima`, 8 bytes big-endian without a value (SPEC 9.10).
 
 The last one counts. A write adds a key where its labels are greater and removes those that it passes, so that many
 writers need not wait for each other, and versions that grew apart merge by themselves.

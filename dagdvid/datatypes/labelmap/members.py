@@ -1,4 +1,4 @@
-"""Which supervoxels bodies have: the space `members` (SPEC 9.7).
+"""Which supervoxels bodies have: the space `members` (SPEC 9.10).
 
 Under body (8 bytes big-endian) || page (7 bytes big-endian) stand the lowest bytes of the supervoxels that the body has
 of a page, ascending; the page is the rest of their bytes. So a body of many supervoxels is few entries where their ids

@@ -1,4 +1,4 @@
-"""The mutation log of labelmap: one record for each thing done to bodies (SPEC 9.8), and how DVID shows it.
+"""The mutation log of labelmap: one record for each thing done to bodies (SPEC 9.11), and how DVID shows it.
 
 Writes of voxels leave no record, as in DVID. A label of 2^63 or more stands as text; long lists of supervoxels as
 base64 of their differences, u64 each.
