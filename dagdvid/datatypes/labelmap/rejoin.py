@@ -38,19 +38,35 @@ def rejoin(txn: Txn, base: Snapshot, ours: Side, theirs: Side) -> None:
         operation = parse(done.record)
         work.repeat(operation, done.mark)
         work.note(operation)
-    _map_rest(txn, base, ours.view, theirs)
+    _map_rest(txn, base, ours.view, theirs, [parse(done.record) for done in theirs.done])
     places = [key for key in theirs.changed(SPACE) if key[0] == 0]
     bodies.note_blocks(txn, _recounted(txn, ours.view, places))
     txn.put_many(MAXIMA, [(key, b"") for key in theirs.changed(MAXIMA) if theirs.view.has(MAXIMA, key)])
     work.sign()
 
 
-def _map_rest(txn: Txn, base: Snapshot, ours: Snapshot, theirs: Side) -> None:
+def _map_rest(txn: Txn, base: Snapshot, ours: Snapshot, theirs: Side, operations: Iterable[Operation]) -> None:
     """Take over what was mapped without an operation (POST mappings), where we did not map it ourselves."""
+    moved: set[int] = set()
+    renumbered: set[int] = set()
+    for operation in operations:
+        match operation:
+            case Merge():
+                moved.update(*(part.tolist() for part in operation.supervoxels))
+            case Cleave():
+                moved.update(operation.supervoxels, [operation.made])
+            case Renumber():
+                renumbered.add(operation.new)
+                moved.add(operation.new)
+            case SplitSupervoxel():
+                moved.update([operation.supervoxel, operation.split, operation.remain])
+            case Split():
+                moved.update(operation.supervoxels, *operation.supervoxels.values(), [operation.made])
     keys = list(theirs.changed(MAPPING))
     values = [view.get_many(MAPPING, keys) for view in (base, ours, txn, theirs.view)]
     for key, before, mine, now, wanted in zip(keys, *values, strict=True):
-        if before == mine == now and wanted is not None:
+        known = int.from_bytes(key, "big") in moved or int.from_bytes(wanted or b"", "little") in renumbered
+        if before == mine == now and wanted is not None and not known:
             txn.put(MAPPING, key, wanted)
 
 

@@ -169,7 +169,7 @@ def step(seg: Seg, model: Model, action: str, draw: Any) -> None:
         seg.json("POST", "renumber", [model.free, label])
         model.mapping |= {model.free: 0} | dict.fromkeys(bodies[label], model.free)
     elif action == "split":
-        label = draw(st.sampled_from(model.supervoxels()))
+        label = draw(st.sampled_from([s for s in model.supervoxels() if (model.volume == s).sum() > 1]))
         mask = model.volume == label
         n = int(mask.sum())
         cut = np.zeros(mask.size, bool)
