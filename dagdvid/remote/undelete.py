@@ -12,6 +12,7 @@ from dagdvid.remote.incoming import take
 from dagdvid.remote.receive import Received, Refs
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import decode_content, read_commit
+from dagdvid.repo.model import shared_uuid
 from dagdvid.repo.record import load_facts, read_record
 from dagdvid.repo.staging import LOG
 from dagdvid.routes import Example, Reply, Request, Right, Route, RouteTable, json_reply
@@ -39,9 +40,9 @@ def undelete_repo(catalog: Catalog, text: str) -> tuple[str, int]:
     facts = load_facts(catalog.nodes, read_record(catalog.nodes, record).root)
     data = {}
     sql = "SELECT before FROM reflog WHERE ref = ? AND id > ? AND action = 'deleted' ORDER BY id LIMIT 1"
-    for instance in facts.instances.values():
-        for (before,) in catalog.store.database.rows(sql, (f"data/{instance.uuid}", at)):
-            data[instance.uuid] = before
+    for uuid in (shared_uuid(root), *(instance.uuid for instance in facts.instances.values())):
+        for (before,) in catalog.store.database.rows(sql, (f"data/{uuid}", at)):
+            data[uuid] = before
     branches = {uuid: later.branch for uuid, later in facts.versions.items() if later.branch is not None}
     inner = {parent for commit in commits.values() for parent in commit.parents}
     logs = list(_logs(catalog, (commit.root for name, commit in commits.items() if name not in inner)))

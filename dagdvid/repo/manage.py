@@ -147,9 +147,8 @@ def _settle(catalog: Catalog, repo: Repo) -> None:
     for version in repo.versions.values():
         if version.locked:
             fold.fold(catalog, repo.root, version.uuid)
-    for instance in repo.instances.values():
-        if not instance.versioned:
-            fold.fold_unversioned(catalog, repo, instance)
+    for instance in repo.unversioned:
+        fold.fold_unversioned(catalog, repo, instance)
 
 
 def make_master(catalog: Catalog, repo: Repo, version: Version, old_master: str, user: str = "") -> None:

@@ -13,6 +13,7 @@ from dagdvid.config import Config
 from dagdvid.errors import BadRequest, Forbidden, KeyAbsent, UnknownName
 from dagdvid.kernels.fnv import fnv1_128
 from dagdvid.repo import blobstore
+from dagdvid.repo.manage import delete_repo
 from dagdvid.server import Server
 
 LARGE = bytes(range(256)) * 20_000
@@ -146,3 +147,14 @@ def test_gc_and_fsck_know_them(config: Config) -> None:
         assert report["ok"], report
     finally:
         server.close()
+
+
+def test_they_come_back_with_a_deleted_repo(call: Any, root: str) -> None:
+    at = f"/api/node/{root}/kv"
+    references = [post(call, at, content) for content in (b"inline", b"z" * 5000)]
+    call("POST", f"/api/node/{root}/commit", {}, u="ann")
+    repo, _ = call.server.catalog.find(root)
+    delete_repo(call.server.catalog, repo)
+    assert call.json("POST", "/api/repos/undelete", {"root": root})["versions"] == 1
+    assert [get(call, at, reference) for reference in references] == [b"inline", b"z" * 5000]
+    assert [act["user"] for act in call.json("GET", f"/api/repo/{root}/activity")] == ["ann"]
