@@ -130,6 +130,7 @@ class Packs:
             loose[no] = before.loose.get(no) or self._open_index(no, name)
         for no in before.names.keys() - names.keys():
             self._files.pop(no, None)
+            self.damaged.pop(before.names[no], None)  # what was given up is no damage any more
         return View(generation, names, tiers, {no: tier for no, tier in tiered.items() if no in names}, loose)
 
     def doubt(self) -> bool:
