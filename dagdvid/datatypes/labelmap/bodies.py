@@ -208,5 +208,7 @@ def _follow(
             made.append(Body(body, voxels, n, mark, Posted(posted)))
         else:
             empty.append(body)
+            if posted:
+                txn.delete(POSTED, key_of(body))
     put(txn, made)
     remove(txn, sorted(gone.union(empty) - {body.label for body in made}))
