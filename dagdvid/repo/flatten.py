@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dagdvid.datatype import Instance
 from dagdvid.errors import BadRequest, Corrupt
 from dagdvid.objects import canonical
 from dagdvid.objects.blobs import make_value, read_values
@@ -27,7 +28,7 @@ from dagdvid.repo.accept import Accept, NewVersion
 from dagdvid.repo.catalog import Catalog
 from dagdvid.repo.commits import Commit, Content, content_of, read_commit
 from dagdvid.repo.ids import MUTATION, claim, facts_of, label_counter
-from dagdvid.repo.model import Repo, Version
+from dagdvid.repo.model import Repo, Version, shared_uuid
 from dagdvid.repo.record import Record, log_facts, make_record, now, read_record
 from dagdvid.repo.schema import TABLES
 from dagdvid.repo.verify import Keys, Walk
@@ -124,7 +125,10 @@ class _Flattening:
         kept = {v.uuid for v in versions}
         made: dict[str, bytes] = {}
         new = [self._version(v, root, self._parents(v, kept), made) for v in versions]
-        data = {i.uuid: self._unversioned(i.uuid) for i in self.instances if not i.versioned}
+        data = {i.uuid: self._unversioned(i, i.uuid) for i in self.instances if not i.versioned}
+        shared = shared_uuid(root)
+        if self.repo.shared.uuid in self.repo.numbers:
+            data[shared] = self._unversioned(self.repo.shared, shared)
         counters = [MUTATION, *(label_counter(i.uuid) for i in self.instances if datatype(i.typename).labels)]
         mine = [claim(counter, str(self.target.info["id"]), ()) for counter in counters]  # as of a server that is new
         record, objects = make_record(self.nodes, None, {**self._facts(root, kept), **facts_of(mine)})
@@ -133,7 +137,7 @@ class _Flattening:
             versions=new,
             before=None,
             record=record,
-            instances=[i.uuid for i in self.instances],
+            instances=[*(i.uuid for i in self.instances), *({shared} & data.keys())],
             data={uuid: (None, name) for uuid, name in data.items() if name is not None},
             objects=[*self.objects, *self.writer.take(), *objects],
             held=[grant.held for grant in mine],
@@ -158,7 +162,7 @@ class _Flattening:
         if version.commit is None:
             raise Corrupt(f"version {version.uuid} has no commit")
         before = read_commit(self.catalog.nodes, version.commit)
-        entries = [self._content(i.uuid, before.root) for i in self.instances]
+        entries = [self._content(i.uuid, before.root, i.uuid) for i in self.instances]
         tree = edit.apply(self.writer, EMPTY, sorted((e for e in entries if e is not None), key=lambda e: e[0]))
         branch, note, log = self.plan.changed(version)
         branch = branch if parents else ""
@@ -181,23 +185,23 @@ class _Flattening:
             before.time,
         )
 
-    def _content(self, data_uuid: str, root: bytes) -> edit.Edit | None:
-        """The entry of an instance in a version tree, its trees copied."""
+    def _content(self, data_uuid: str, root: bytes, named: str) -> edit.Edit | None:
+        """The entry of an instance in a version tree, under the UUID that it shall have there, its trees copied."""
         content: Content | None = content_of(self.catalog.nodes, root, data_uuid)
         if content is None:
             return None
         for space_root in content.roots.values():
             for _ in self.copy.values(space_root):
                 pass
-        key = bytes.fromhex(data_uuid)
+        key = bytes.fromhex(named)
         value, objects = make_value(key, content.encode())
         self.objects += objects
         return key, value
 
-    def _unversioned(self, data_uuid: str) -> bytes | None:
+    def _unversioned(self, instance: Instance, named: str) -> bytes | None:
         """A first record of an unversioned instance, its trees copied."""
-        name = fold.fold_unversioned(self.catalog, self.repo, self.repo.by_data_uuid[data_uuid])
-        entry = self._content(data_uuid, read_record(self.catalog.nodes, name).root) if name else None
+        name = fold.fold_unversioned(self.catalog, self.repo, instance)
+        entry = self._content(instance.uuid, read_record(self.catalog.nodes, name).root, named) if name else None
         if entry is None:
             return None
         record = Record("data", edit.apply(self.writer, EMPTY, [entry]), (), now())

@@ -20,6 +20,7 @@ class Merge(Graph):
     def __init__(self, call: Caller) -> None:
         super().__init__(call)
         self.instance("other")
+        self.call("POST", f"/api/node/{self.root}/kv/blobstore", b"belongs to no instance")
         for i in range(6):
             self.put(self.root, f"k{i}", b"base%d" % i)
         self.commit(self.root)

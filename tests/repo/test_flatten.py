@@ -30,6 +30,8 @@ class Long(Graph):
         self.put(self.root, "k", b"root" + BIG)
         self.put(self.root, "f", b"flat" + BIG, "flat")
         self.put(self.root, "o", b"other", "other")
+        blob = self.call.json("POST", f"/api/node/{self.root}/kv/blobstore", b"a blob" + BIG)
+        self.blob: str = blob["reference"]
         self.commit(self.root, note="the root")
         self.v = {"root": self.root}
         for parent, name, branch in (("root", "a", ""), ("a", "b", ""), ("b", "c", ""), ("root", "x", "side")):
@@ -85,6 +87,7 @@ def test_versions_keep_their_data_under_other_parents(long: Long, tmp_path: Path
         assert {name: small.contents(long.v[name]) for name in expected} == expected
         assert small.contents(long.v["c"], "flat") == {"f": b"flat" + BIG}
         assert set(small.info()["DataInstances"]) == {"kv", "flat"}
+        assert small.call("GET", f"/api/node/{long.v['a']}/kv/blobstore/{long.blob}").body == b"a blob" + BIG
         assert (small.info()["Alias"], small.info()["Description"]) == ("long", "before")
         assert small.info()["DataInstances"]["kv"]["Base"]["RepoUUID"] == long.v["a"]
         assert small.info()["MutationID"] > long.info()["MutationID"]  # a range of its own: both may live on
