@@ -55,7 +55,7 @@ def unfinished(catalog: Catalog) -> list[tuple[str, str]]:
 
 def fold(catalog: Catalog, root: str, uuid: str, pause: Pause = _never) -> bytes:
     """The commit of a locked version, made now if need be. The same staging always gives the same commit."""
-    version = catalog.repos()[root].versions[uuid]
+    version = catalog.repo(root).versions[uuid]
     if version.commit is not None:
         return version.commit
     with take_turn(catalog.store.folder, pause):
@@ -115,7 +115,7 @@ def _fold_unversioned(catalog: Catalog, repo: Repo, instance: Instance) -> bytes
 
 
 def _fold(catalog: Catalog, root: str, uuid: str, pause: Pause) -> bytes:
-    repo = catalog.repos()[root]
+    repo = catalog.repo(root)
     version = repo.versions[uuid]
     if version.commit is not None:
         return version.commit
