@@ -159,8 +159,9 @@ def _rows(
     conn: sqlite3.Connection, version: int, data: int, space: str, keys: Sequence[bytes]
 ) -> dict[bytes, tuple[Value | None, int]]:
     rows: dict[bytes, tuple[Value | None, int]] = {}
-    for start in range(0, len(keys), _PART):
-        part = keys[start : start + _PART]
+    ordered = sorted(keys)  # so that each part lies on pages of its own
+    for start in range(0, len(ordered), _PART):
+        part = ordered[start : start + _PART]
         marks = ",".join("?" * len(part))
         sql = (
             "SELECT key, kind, value, size, seq FROM staging"  # noqa: S608  marks only
