@@ -55,4 +55,4 @@ def start_after(txn: Txn, label: int, highest: int | None) -> None:
         raise BadRequest(f"the ceiling of labels, {limit}, must be above {label}, after which they start")
     txn.meet_label(label)
     if highest is not None:
-        txn.set_property(_CEILING, highest or None)
+        txn.set_property(_CEILING, min(highest, MAX_LABEL) or None)  # beyond that one none is given out in any case

@@ -381,3 +381,16 @@ def test_a_merge_counts_what_one_side_wrote_in_bodies_that_the_other_merged(serv
     after = merged(seg, left, right)
     check(after, model)
     assert after.json("GET", "maxlabel") == {"maxlabel": 50}
+
+
+@pytest.mark.parametrize("ceiling", [1001, 2**48, 2**63, 2**64 - 1])
+def test_a_ceiling_of_labels_may_be_any_number(server: Server, ceiling: int) -> None:
+    seg, _ = start(server)
+    path = f"/api/node/{seg.uuid}/seg/set-nextlabel/1000"
+    found = server.find("POST", path)
+    assert found is not None
+    server.handle(found, Request("POST", path, found.args, {"ceiling": str(ceiling)}, admin=True, local=True))
+    assert seg.json("POST", "nextlabel/1") == {"start": 1001, "end": 1001}
+    if ceiling == 1001:
+        with pytest.raises(BadRequest):
+            seg.ask("POST", "nextlabel/1")
