@@ -49,9 +49,11 @@ def last_changes(view: Snapshot, found: Sequence[Body]) -> list[Changed]:
 
 def indices(view: Snapshot, found: Sequence[Body]) -> list[LabelIndex]:
     """The indices of bodies."""
+    if not found:
+        return []
     changes, made = last_changes(view, found), tables(view, found)
     ends = np.cumsum([len(table.codes) for table in made])
-    blocks = morton.decode(np.concatenate([table.codes for table in made])) if made else np.empty((0, 3), np.int64)
+    blocks = morton.decode(np.concatenate([table.codes for table in made]))
     return [
         LabelIndex(body.label, mine, table.supervoxels, table.counts, *changed)
         for body, table, mine, changed in zip(found, made, np.split(blocks, ends[:-1]), changes, strict=True)

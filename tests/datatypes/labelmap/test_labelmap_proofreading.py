@@ -115,6 +115,7 @@ def check(seg: Seg, model: Model) -> None:
     lines = [tuple(map(int, line.split())) for line in seg.ask("GET", "mappings")[1].decode().splitlines()]
     assert dict(lines) == {s: b for s, b in model.mapping.items() if s != b}
     indices = read_indices(seg.ask("GET", "indices", json.dumps(sorted(bodies)).encode())[1])
+    assert len(read_indices(seg.ask("GET", "indices", b"[999]")[1])) == 1
     for index in indices:
         assert rows(index) == recount(model.volume, bodies[index.label])
     for label in sorted(bodies)[:2]:
