@@ -445,10 +445,12 @@ class Server:
         args = {"uuid": parts[1], "data": parts[2]}
         rest = parts[3:] or [""]
         kind = datatype(instance.typename)
-        for owner, table in ((kind.name, kind.routes), ("any", ANY_DATA), ("any", service.ANY_HELP)):
-            matched = table.match(method, rest)
-            if matched:
-                return Found(matched[0], args | matched[1], "data", owner, target)
+        tables = (kind.name, kind.routes), ("any", ANY_DATA), ("any", service.ANY_HELP)
+        for verb in ("HEAD", "GET") if method == "HEAD" else (method,):
+            for owner, table in tables:
+                matched = table.match(verb, rest)
+                if matched:
+                    return Found(matched[0], args | matched[1], "data", owner, target)
         raise UnknownName(
             f"Bad API call ({path}) for data {instance.name!r}: {method} is no endpoint of its datatype; "
             f"see /api/help/{instance.typename}"

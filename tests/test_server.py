@@ -10,6 +10,7 @@ import pytest
 
 from dagdvid.config import Config
 from dagdvid.errors import DagdvidError, Forbidden, InUse, Locked, ReadOnly, UnknownName
+from dagdvid.registry import datatype
 from dagdvid.routes import Request, Right
 from dagdvid.server import Server
 
@@ -166,3 +167,14 @@ def test_small_writes_to_a_version_that_is_committed_meanwhile(server: Server, r
         prepared.submit().result(10)
     monkeypatch.undo()
     assert ask(server, "GET", path).body == b"v"
+
+
+def test_what_takes_get_takes_head_whatever_its_datatype(call):
+    root = call.json("POST", "/api/repos", {})["root"]
+    for typename in ("keyvalue", "labelmap", "uint8blk", "roi"):
+        call.json("POST", f"/api/repo/{root}/instance", {"typename": typename, "dataname": typename})
+        for route in datatype(typename).routes:
+            if "GET" in route.methods and "{" not in route.pattern:
+                found = call.server.find("HEAD", f"/api/node/{root}/{typename}/{route.pattern}")
+                assert found is not None
+                assert found.route.segments[0] == route.segments[0]
