@@ -111,3 +111,8 @@ def test_test_modules_have_names_of_their_own():
     """pytest imports them by their bare names."""
     names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert names == sorted({*names})
+
+
+def test_clauses_have_numbers_of_their_own():
+    numbers = re.findall(r"^(\d+\.\d+)\. ", (ROOT / "SPEC.md").read_text(), re.MULTILINE)
+    assert sorted(numbers) == sorted({*numbers})

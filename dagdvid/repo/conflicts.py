@@ -1,4 +1,4 @@
-"""Conflicts of an open merge: keys that both parents changed differently, kept until somebody decides (SPEC 6.10)."""
+"""Conflicts of an open merge: keys that both parents changed differently, kept until somebody decides (SPEC 6.13)."""
 
 from __future__ import annotations
 
