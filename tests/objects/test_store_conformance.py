@@ -28,9 +28,12 @@ class TestLocalStore(ObjectStoreTests):
     def damage(self, store, name):
         no, offset, stored = store.packs.locate([name])[name]
         path = store.packs.path(store.database.rows("SELECT name FROM packs WHERE no = ?", (no,))[0][0])
-        data = bytearray(path.read_bytes())
-        data[offset + 24 + stored // 2] ^= 4
-        path.write_bytes(data)
+        with path.open("r+b") as file:  # in place: it may be about to be sealed
+            at = offset + 24 + stored // 2
+            file.seek(at)
+            (byte,) = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte ^ 4]))
 
 
 class TestLocalStoreOfManyPacks(TestLocalStore):
