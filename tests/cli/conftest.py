@@ -51,6 +51,8 @@ class Place:
             api.request("POST", f"/api/node/{child}/kv/key/été", None, b"new").read()
             api.post(f"/api/node/{child}/commit", {"note": "second", "log": []})
             leaf = api.post(f"/api/node/{child}/newversion", {"note": ""})["child"]
+            for uuid in (root, child):  # folded in the background, or now
+                api.get(f"/api/node/{uuid}/hash")
         return root, child, leaf
 
 

@@ -198,6 +198,7 @@ def filled(call: Caller) -> str:
     call("POST", f"/api/node/{side}/kv/key/k", b"second" * 1000)
     commit(call, side)
     call.json("POST", f"/api/node/{root}/newversion", {})
+    call.server.upkeep.settle()
     return root
 
 
