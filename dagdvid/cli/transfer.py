@@ -128,10 +128,10 @@ def _tell(what: str, where: str, result: dict[str, Any], as_json: bool) -> None:
     if not result["versions"]:
         click.echo(f"{what} {where}: nothing was missing")
         return
-    trips = "" if "dry_run" in result else f", {result['round_trips']} round trips, {result['seconds']:.2f} s"
     if "objects" not in result:
         click.echo(f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, chained")
         return
+    trips = "" if "dry_run" in result else f", {result['round_trips']} round trips, {result['seconds']:.2f} s"
     click.echo(
         f"{what} {where}: repo {short(result['root'])}, {result['versions']:,} versions, "
         f"{result['objects']:,} objects, {size(result['bytes'])}{trips}"

@@ -112,3 +112,13 @@ def test_progress_is_told_where_asked(place, other):
         api.request("POST", f"/api/node/{child}/kv/key/more", None, b"x" * 1000).read()
         api.post(f"/api/node/{child}/commit", {"note": "", "log": []})
     assert place.run("push", other, "--progress").stderr != ""
+
+
+def test_publish_and_clone_from_there(place, tmp_path, run):
+    root, _, _ = place.fill()
+    site = f"file://{tmp_path / 'site'}"
+    assert place.run("publish", root, site).stdout.startswith("published ")
+    said = run("clone", "--chain", site, "--data", tmp_path / "chained").stdout
+    assert said == f"cloned {site}: repo {root[:12]}, 2 versions, chained\n"
+    hashes = [json.loads(run("log", "--json", "--data", tmp_path / "chained").stdout)[0]["Hash"]]
+    assert hashes == [place.json("log")[1]["Hash"]]

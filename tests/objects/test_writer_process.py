@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from concurrent.futures import wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,7 @@ def test_kill(tmp_path):
     """
     folder = tmp_path / "data"
     acknowledged = []
+    left = []
     with address() as (path, listener):
         client = WriterClient(path)
         for life in range(3):
@@ -242,8 +244,13 @@ def test_kill(tmp_path):
             def put(life=life, child=child):
                 for i in range(10**9):
                     items = [prepare(ObjectType.BLOB, b"%d %d %d " % (life, i, j) * 50) for j in range(3)]
+                    future = client.submit(Put(items))
                     try:
-                        client.submit(Put(items)).result()
+                        while not wait([future], 0.1).done:
+                            if child.poll() is not None:  # it waits for the next life to accept it
+                                left.append((future, items))
+                                return
+                        future.result()
                     except FateUnknown:
                         return
                     acknowledged.extend(items)
@@ -253,6 +260,9 @@ def test_kill(tmp_path):
             put()
             assert child.wait(10) == -signal.SIGKILL
         client.close()
+    for future, items in left:
+        if future.exception() is None:
+            acknowledged.extend(items)
     with closing(LocalStore(folder)) as store:
         assert len(acknowledged) > 300
         assert store.get_many([item.id for item in acknowledged]) == acknowledged
