@@ -22,7 +22,7 @@ _MOST = 64 * 2**20
 _WAL_WORTH, _WAL_LONG = 4 * 2**20, 16 * 2**20
 """Bytes of the WAL from which on it is copied into the database, and cut."""
 _READERS = 50
-"""Milliseconds to wait for readers that keep the WAL from being cut."""
+"""Milliseconds to wait for readers that keep the WAL from being cut; longer, the more it has grown beyond that."""
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,13 @@ class Flusher:
     def tend(self) -> float | None:
         """Do what is due; seconds until there is something to do again, None if not before the next transaction."""
         now = time.monotonic()
-        long = self._wal_size() >= _WAL_LONG and now >= self._cut_after
+        size = self._wal_size()
+        long = size >= _WAL_LONG and now >= self._cut_after
         try:
             if self._due is not None and (now >= self._due or self._bytes >= _MOST or long):
                 self.flush()
             if long:
-                self._cut_wal()
+                self._cut_wal(_READERS * size // _WAL_LONG)
         except (OSError, sqlite3.Error):
             log.exception("what was answered could not be brought to disk; trying again")
             if self._due is not None:
@@ -109,9 +110,9 @@ class Flusher:
             return self._database.wal.stat().st_size
         return 0
 
-    def _cut_wal(self) -> None:
+    def _cut_wal(self, patience: int) -> None:
         """Copy all of the WAL into the database and cut it, unless readers keep it: then a little later."""
-        self._conn.execute(f"PRAGMA busy_timeout = {_READERS}")
+        self._conn.execute(f"PRAGMA busy_timeout = {patience}")
         try:
             busy, _, _ = self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
